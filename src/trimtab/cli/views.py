@@ -127,6 +127,15 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         )
     for one in found["streams"]:
         console.print(escape(progress_line(msgspec.convert(one, StreamProgress))), soft_wrap=True)
+    for view in found["views"]:
+        if view["age_s"] is None:
+            said = "no online values yet; run: trimtab features"
+        else:
+            said = f"values of {view['until'][:19].replace('T', ' ')} UTC, {duration_text(view['age_s'])} old"
+        if view["limit_s"] is not None:
+            said += f"; {duration_text(view['limit_s'])} {'is exceeded' if view['stale'] else 'is allowed'}"
+        color = "yellow" if view["stale"] else "default"
+        console.print(f"[{color}]view {escape(view['view'])}: {escape(said)}[/]", soft_wrap=True)
     for process in found["processes"]:
         since = process["start"][:16].replace("T", " ")
         console.print(f"{process['subject']}: {since}  {escape(process['reason'])}", soft_wrap=True)

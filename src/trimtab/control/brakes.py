@@ -97,9 +97,11 @@ def broken_pipe(q: BrakeInput) -> SofterAction | None:
 def pipe_to_check(cause: Cause, policy: Policy) -> str | None:
     """Return a reason if the values look broken rather than changed; else None.
 
-    Broken are a column that an absolute rule fired on, more missing values than usual (at AUTOMATION_P), and more rows
-    with unexpected values than a batch of training rows may hold.
+    Broken are a view whose values are older than allowed, a column that an absolute rule fired on, more missing values
+    than usual (at AUTOMATION_P), and more rows with unexpected values than a batch of training rows may hold.
     """
+    if cause.stale:
+        return f"check the pipe first: {cause.stale[0].reason}"
     if cause.broken:
         more = len(cause.broken) - 1
         others = f"; {more} more {'column looks' if more == 1 else 'columns look'} broken" if more else ""

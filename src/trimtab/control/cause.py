@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from trimtab.records.monitoring import ABSOLUTE, CHECKS, IMPACT, MONEY_GAIN, Signal, WindowReport
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, IMPACT, MONEY_GAIN, VIEW, Signal, WindowReport
 from trimtab.records.record import SignalKind
 from trimtab.stores.metadata.contract import Metadata
 
@@ -97,6 +97,12 @@ class Cause:
     def broken(self) -> tuple[Signal, ...]:
         """Columns that an absolute rule fired on, such as one that is missing in all rows."""
         return tuple(s for s in self.signals if s.kind == "quality" and s.subject.startswith(ABSOLUTE))
+
+    @property
+    def stale(self) -> tuple[Signal, ...]:
+        """Views whose values were older than the policy allows."""
+        views = (s for s in self.signals if s.kind == "freshness" and s.subject.startswith(VIEW))
+        return tuple(s for s in views if s.value > s.effect["limit"])
 
     @property
     def segments(self) -> tuple[Signal, ...]:

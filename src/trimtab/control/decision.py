@@ -49,7 +49,7 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
     if wanted == "monitor" and cause.p < REVIEW_P:
         wanted = "review"
         reasons.append(f"a person should look: this window alone is unusual (p {cause.p:.2g} is below {REVIEW_P:g})")
-    if wanted == "monitor" and cause.broken:
+    if wanted == "monitor" and (cause.broken or cause.stale):
         wanted = "review"
     if wanted == "review" and (pipe := pipe_to_check(cause, policy)) is not None:
         reasons.append(pipe)

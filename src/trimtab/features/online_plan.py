@@ -50,6 +50,8 @@ class OnlinePlan:
         kinds = _checked_kinds(model, types or {})
         places = {name: place for place, name in enumerate(model.feature_names)}
         self.rule = None if model.rule is None else RulePlan(model, model.rule, kinds)
+        self.versions = {view.name: view.version_id for view in model.views}
+        """Version of each view whose values it reads."""
         self._read = online.read
         self._width = len(places)
         self._columns = model.request_columns

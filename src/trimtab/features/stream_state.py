@@ -28,6 +28,8 @@ from trimtab.definitions.views import FeatureView
 from trimtab.errors import UsageError
 from trimtab.features.corrections import replaced as replaced_rows
 from trimtab.features.point_in_time import rows_of_view
+from trimtab.features.state.position import KEY as POSITION
+from trimtab.features.state.position import Position, read_position
 from trimtab.features.state.recent_rows import ALL, RecentRows, RowFormat, needed_rows
 from trimtab.features.state.standing_rows import Standing, key_digests, latest_of, stands
 from trimtab.features.state.timeline_entries import timeline_entries
@@ -55,8 +57,7 @@ else:
 LATENESS = MICROS["h"]
 """Microseconds by which rows may come late without a look into the table."""
 
-FORMAT = 1
-POSITION, ENTITY_ROWS, KEY = b"p", b"e", b"k"
+ENTITY_ROWS, KEY = b"e", b"k"
 """Beginnings of the keys of the state."""
 
 ROW = "__row"
@@ -64,22 +65,6 @@ LAST = 1 << 62
 """A time after all entries."""
 
 log = logging.getLogger(__name__)
-
-
-class Position(msgspec.Struct, frozen=True):
-    """What is taken in: the first `rows` rows of the table, as far as they are known.
-
-    due: when the next of them becomes known or counts, NEVER for none. horizon: that of entities that have values, but
-    no recent rows. types: the columns that features read, with their types. version: of the table, as the caller
-    numbers them.
-    """
-
-    rows: int
-    due: int
-    horizon: int
-    types: dict[str, str]
-    version: int = -1
-    format: int = FORMAT
 
 
 @dataclass
@@ -174,11 +159,7 @@ class StreamUpdater:
     @property
     def position(self) -> Position | None:
         """What is taken in, None when there is no state."""
-        (stored,) = self._online.state(self._id, [POSITION])
-        if stored is None:
-            return None
-        position = msgspec.msgpack.decode(stored, type=Position)
-        return position if position.format == FORMAT else None
+        return read_position(self._online, self._id)
 
     def update(
         self,
@@ -217,17 +198,17 @@ class StreamUpdater:
                         f"after that, not {until}"
                     )
                 return 0
-            position = None if full or watermark is None else self.position
-            if self.view.over is not None and position is not None:
-                if position.version == version and position.due > until:
-                    return self._online.write(self._id, [], until=until)
-                position = None  # a row of one entity may change the values of others
+            position, gaps = self.position, tuple[tuple[int, int], ...]()
             if position is not None and watermark is not None:
-                now = position if version is None else msgspec.structs.replace(position, version=version)
-                done = self._advance(now, watermark, until, rows, first)
-                if done is not None:
+                gaps = position.after(watermark, until)
+                same = version is None or position.version == version
+                now = msgspec.structs.replace(position, gaps=gaps, **({} if version is None else {"version": version}))
+                if self.view.over is not None:  # a row of one entity may change the values of others
+                    if not full and same and position.due > until:
+                        return self._online.write(self._id, [], until=until, state={POSITION: now.pack()})
+                elif not full and (done := self._advance(now, watermark, until, rows, first)) is not None:
                     return done
-            return self._rebuild(until, -1 if version is None else version)
+            return self._rebuild(until, -1 if version is None else version, gaps)
 
     def _advance(
         self, position: Position, watermark: int, until: int, rows: pl.DataFrame | None, first: int | None
@@ -283,7 +264,7 @@ class StreamUpdater:
         entries = timeline_entries(source, keys, since=since, before=before)
         state: dict[bytes, bytes | None] = dict(self._packed(rows, owners, keys, horizons, layout, until))
         state |= {KEY + key: one.pack() for key, one in step.standing.items()}
-        state[POSITION] = msgspec.msgpack.encode(after)
+        state[POSITION] = after.pack()
         return online.write(self._id, entries, until=until, since=step.since, state=state)
 
     def _resolve(self, fresh: _Fresh, step: _Step, watermark: int) -> Array:
@@ -432,7 +413,7 @@ class StreamUpdater:
         named = (*self.view.entity.keys, source.timestamp, source.known_column, *source.key)
         return list(dict.fromkeys((*named, *value_columns(self.view))))
 
-    def _rebuild(self, until: int, version: int) -> int:
+    def _rebuild(self, until: int, version: int, gaps: tuple[tuple[int, int], ...]) -> int:
         """Compute all values and the whole state from the table."""
         view, table, source = self.view, self._table(), self.view.source
         gone = replaced_rows(table, source, as_of=from_micros(until))
@@ -454,8 +435,8 @@ class StreamUpdater:
         types = {name: str(schema[name]) for name in self._columns}
         state = self._recent(rows, keys, layout, until)
         horizon = until - self.lateness
-        position = Position(moments.height, int(later.min(initial=NEVER)), horizon, types, version)
-        state[POSITION] = msgspec.msgpack.encode(position)
+        position = Position(moments.height, int(later.min(initial=NEVER)), horizon, types, version, gaps)
+        state[POSITION] = position.pack()
         if source.key:
             stands = told <= until
             stands[gone] = False

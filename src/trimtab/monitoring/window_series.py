@@ -6,6 +6,7 @@ volume       rows answered in the window, over all versions; a stretch without a
 confidence   mean confidence of a version (binary models), against the windows of its training span
 freshness    of each table: how old its newest row was at the end of the window
 volume       of each table: rows that came in during the window
+freshness    of each view with a limit (features.freshness): how old its online values were at most in the window
 
 A table's versions count by the time at which they were ingested. So in a replay, whose tables came in long after the
 event time, they give no signal. All signals of a window are written together, oldest window first; a new process goes
@@ -15,7 +16,7 @@ on behind the newest one, which leads to the same records.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 
@@ -29,15 +30,18 @@ from trimtab.monitoring.window_records import VersionWindow
 from trimtab.monitoring.window_stream import References
 from trimtab.policy.decide import Decide
 from trimtab.records.data import TableVersion
-from trimtab.records.monitoring import Signal, WindowReport
+from trimtab.records.monitoring import VIEW, Signal, WindowReport
 from trimtab.records.record import SignalKind
 from trimtab.stores.metadata.contract import Metadata, newest_until
-from trimtab.units import MICROS, plural
+from trimtab.units import MICROS, plural, short
 
 log = logging.getLogger(__name__)
 
 NewestTime = Callable[[TableVersion], int | None]
 """Returns the largest event time (microseconds) of a table version; None when it has no rows."""
+
+ViewAges = Callable[[int, int], Mapping[str, tuple[int, int]]]
+"""Returns by view the greatest age of its values in a stretch of time, and the limit; all in microseconds."""
 
 KINDS: tuple[SignalKind, ...] = ("volume", "confidence", "freshness")
 TRAFFIC = "all"
@@ -65,8 +69,10 @@ class WindowSeries:
         newest: NewestTime,
         decide: Decide,
         clock: Clock,
+        ages: ViewAges = lambda _start, _end: {},
     ) -> None:
         self._model = model
+        self._ages_of_views = ages
         self._tables = tuple(tables)
         self._metadata = metadata
         self._references = references
@@ -117,6 +123,8 @@ class WindowSeries:
         stored = [s for kind in KINDS for s in self._metadata.find(Signal, model=self._model, kind=kind)]
         for signal in sorted(stored, key=lambda s: s.start):
             self._until = max(self._until, to_micros(signal.end))
+            if signal.subject.startswith(VIEW):
+                continue
             series = self._of(signal.kind, signal.subject, signal.version)
             for n in range(_steps(signal, self._decide.window)):
                 weight = signal.rows if signal.kind == "confidence" else 1
@@ -151,7 +159,22 @@ class WindowSeries:
         for table in self._tables:
             found += self._table(table, champion.version, start, end)
         self._until = end
-        return found
+        return [*found, *self._views(champion.version, start, end)]
+
+    def _views(self, version: int, start: int, end: int) -> Iterator[Signal]:
+        """Yield how old the values of views were in a window. A view has a limit, so no reference decides."""
+        window = VersionWindow(model=self._model, version=version, span=Span(start, end, 1), now=self._clock.now())
+        for view, (age, limit) in sorted(self._ages_of_views(start, end).items()):
+            yield window.signal(
+                "freshness",
+                subject=f"{VIEW}{view}",
+                statistic="greatest age of the values, hours",
+                value=age / MICROS["h"],
+                effect={"limit": limit / MICROS["h"]},
+                rows=0,
+                reason=f"the values of view {view} were up to {short(age - age % MICROS['s'])} old; "
+                f"{short(limit)} is allowed (features.freshness)",
+            )
 
     def _traffic(self, champion: WindowReport, reports: Sequence[WindowReport]) -> Signal:
         windows = (to_micros(champion.end) - to_micros(champion.start)) / self._decide.window

@@ -129,7 +129,9 @@ def _words(field: FieldInfo) -> str:
     written = _written(field)
     if written is None:
         return _type_words(field.annotation)
-    return f"list of: {written.words}" if get_origin(field.annotation) is list else written.words
+    origin = get_origin(field.annotation)
+    of = "list of: " if origin is list else "by name: " if origin is dict else ""
+    return f"{of}{written.words}"
 
 
 def _type_words(annotation: Any) -> str:
@@ -152,7 +154,7 @@ def _default(field: FieldInfo) -> str:
     if below(field.annotation)[0] is not None:
         return NONE if field.default is None else ""
     written = _written(field)
-    if written is None or field.default is None:
+    if written is None or field.default is None or isinstance(field.default, dict):
         return _as_yaml(field.default)
     text = _as_written(written, field.default)
     return f"[{', '.join(text)}]" if isinstance(text, list) else text

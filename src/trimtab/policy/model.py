@@ -23,6 +23,7 @@ from trimtab.policy.data_checks import (
     Volume,
 )
 from trimtab.policy.decide import Decide, Impact, Retrain
+from trimtab.policy.feature_values import Features
 from trimtab.policy.gates import Gates
 from trimtab.policy.rollout import Rollout
 from trimtab.policy.search import Search
@@ -278,6 +279,8 @@ class Policy(Section):
     """What a batch must look like."""
     tables: KeptTables = KeptTables()
     """How long versions of tables can be read."""
+    features: Features = Features()
+    """Feature values for serving."""
     training: Training = Training()
     """How training sets are cut and runs are made."""
     gates: Gates = Gates()

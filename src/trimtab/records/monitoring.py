@@ -110,6 +110,10 @@ ABSOLUTE = "absolute:"
 Such a signal is written only when a rule fires. Its value is beyond `effect["limit"]`."""
 
 
+VIEW = "view:"
+"""Begins the subject of the freshness signals of views; its name follows. `effect["limit"]` is the limit."""
+
+
 class Signal(Record, frozen=True, kw_only=True):
     """One statistic of one window; id is `model/vVERSION/start/kind/subject`."""
 

@@ -65,6 +65,10 @@ def _subtract_by_key(new: Mapping[K, int], old: Mapping[K, int]) -> dict[K, int]
     return {key: max(0, count - old.get(key, 0)) for key, count in new.items()}
 
 
+def _largest_by_key(mappings: Sequence[Mapping[K, float]]) -> dict[K, float]:
+    return {key: max(m[key] for m in mappings if key in m) for mapping in mappings for key in mapping}
+
+
 TOTAL = Rule(sum, lambda new, old: max(0, new - old))
 LARGEST = Rule(lambda values: max(values, default=0), lambda new, old: new)
 Total = Annotated[int, TOTAL]
@@ -134,6 +138,8 @@ class State(msgspec.Struct):
     resident_bytes: Total = 0
     troubles: ByKey[str] = {}
     """Model -> workers in which it does not serve as its newest revision says."""
+    view_age: Annotated[dict[str, float], Rule(_largest_by_key, lambda new, old: new)] = {}
+    """Seconds since the newest online values of each view in service; the largest of all workers."""
 
 
 class Snapshot(msgspec.Struct):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from trimtab.control.cause import Cause
 from trimtab.control.decision import SEVERITY, Draft, decide
@@ -60,6 +61,17 @@ def test_a_broken_column_asks_a_person_to_check_the_pipe_and_never_retrains(poli
     two = decide(with_broken(cause(0.001, money=6000.0), "wind", "hour"), policy, ControlHistory())
     assert (two.cell, two.action) == ("retrain", "review")
     assert "a person decides: check the pipe first: made for a test; 1 more column looks broken" in two.reasons
+
+
+@pytest.mark.parametrize(("age", "action"), [(3.0, "review"), (2.0, "monitor")])
+def test_features_older_than_the_policy_allows_ask_a_person_to_check_the_pipe(
+    policy: Policy, age: float, action: str
+) -> None:
+    found = cause(0.4)
+    stale = replace(signal(found.window, "freshness", value=age, subject="view:spend"), effect={"limit": 2.0})
+    draft = decide(Cause(window=found.window, signals=(*found.signals, stale)), policy, ControlHistory())
+    assert (draft.cell, draft.action) == ("monitor", action)
+    assert (draft.reasons[-1] == "check the pipe first: made for a test") == (action == "review")
 
 
 def test_missing_values_beyond_the_usual_count_as_a_cause_and_point_to_the_pipe(policy: Policy) -> None:

@@ -12,7 +12,7 @@ import pytest
 from trimtab.clock import EPOCH, ManualClock, from_micros, to_micros
 from trimtab.monitoring.kpi_windows import MOST_EMPTY
 from trimtab.monitoring.reference import Reference
-from trimtab.monitoring.window_series import WindowSeries
+from trimtab.monitoring.window_series import ViewAges, WindowSeries
 from trimtab.policy.decide import Decide
 from trimtab.records.data import TableVersion
 from trimtab.records.monitoring import Signal, WindowReport
@@ -32,12 +32,18 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self.book: Metadata = SqlMetadata(folder / "metadata.db")
 
-    def series(self, *, known: Reference | None = None, tables: Sequence[str] = ()) -> WindowSeries:
+    def series(
+        self,
+        *,
+        known: Reference | None = None,
+        tables: Sequence[str] = (),
+        ages: ViewAges = lambda _start, _end: {},
+    ) -> WindowSeries:
         def newest(version: TableVersion) -> int | None:
             return to_micros(version.created_at) - MICROS["h"] if version.rows else None
 
         return WindowSeries(
-            "delay", tables, self.book, lambda model, version: known, newest, Decide(), ManualClock(EPOCH)
+            "delay", tables, self.book, lambda model, version: known, newest, Decide(), ManualClock(EPOCH), ages
         )
 
     def window(
@@ -224,3 +230,18 @@ def test_looks_and_restarts_change_no_record(tmp_path: Path, looks: int) -> None
     assert first == second
     for each in (undisturbed, disturbed):
         each.book.close()
+
+
+def test_each_view_with_a_limit_has_its_age_in_every_window_and_restarts_change_nothing(records: Records) -> None:
+    def ages(start: int, end: int) -> dict[str, tuple[int, int]]:
+        day = start // DAY - FIRST
+        return {"spend": (day * MICROS["h"], MICROS["h"])}
+
+    records.days([1000] * 2)
+    records.series(ages=ages).step()
+    records.days([1000], first=2)
+    records.series(ages=ages).step()  # a new process
+    found = records.found("freshness", "view:spend")
+    assert [(s.value, s.effect["limit"]) for s in found] == [(0, 1), (1, 1), (2, 1)]
+    assert found[2].reason == "the values of view spend were up to 2h old; 1h is allowed (features.freshness)"
+    assert records.series(ages=ages).step() == []

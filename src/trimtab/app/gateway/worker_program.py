@@ -6,15 +6,17 @@ Nothing heavy is imported: no policy, no metadata store, no dataframes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
 from trimtab.app.project.definitions_file import load_definitions
 from trimtab.bundle.spec import Spec
 from trimtab.bundle.typed_packing import feature_schema
+from trimtab.clock import Clock, SystemClock, to_micros
 from trimtab.errors import DataError
 from trimtab.features.online_plan import OnlinePlan
 from trimtab.features.typed_plan import TypedColumns, TypedPlan
@@ -33,6 +35,7 @@ def open_resources(first: Configure) -> WorkerResources:
     """Open what the setup names: root, and where they differ from the usual ones predictions, online, LOG_OPTIONS."""
     setup, root = first.setup, Path(first.setup["root"])
     online = open_online(setup.get("online"), root)
+    clock, plans = SystemClock(), WeakSet[OnlinePlan]()
     return WorkerResources(
         predictions=open_predictions(
             setup.get("predictions"),
@@ -40,16 +43,34 @@ def open_resources(first: Configure) -> WorkerResources:
             writer=first.worker,
             **{name: read(setup[name]) for name, read in LOG_OPTIONS.items() if name in setup},
         ),
-        vectorizer_factory=alone if "standalone" in setup else lambda folder, spec: _vectorizer(folder, spec, online),
+        vectorizer_factory=alone
+        if "standalone" in setup
+        else lambda folder, spec: _vectorizer(folder, spec, online, plans),
+        clock=clock,
+        view_ages=lambda: view_ages(plans, online, clock),
     )
 
 
-def _vectorizer(folder: Path, spec: Spec, online: Online) -> Vectorizer:
+def view_ages(plans: Iterable[OnlinePlan], online: Online, clock: Clock) -> dict[str, float]:
+    """Return by view the seconds since the moment up to which its values are complete.
+
+    Of several versions in use the oldest counts. A version without values has none.
+    """
+    now, found = to_micros(clock.now()), dict[str, float]()
+    for name, version in {pair for plan in list(plans) for pair in plan.versions.items()}:
+        if (watermark := online.watermark(version)) is not None:
+            found[name] = max(found.get(name, 0.0), (now - watermark) / 1e6)
+    return found
+
+
+def _vectorizer(folder: Path, spec: Spec, online: Online, plans: WeakSet[OnlinePlan]) -> Vectorizer:
     if not (folder / "code").is_dir():
         return _columns(folder, spec)
     types: dict[str, Kind] = dict(spec.request_types)  # type: ignore[arg-type]  # written from features.request_types
     model, schema = load_definitions(folder / "code").model(spec.model), feature_schema(spec)
-    return OnlinePlan(model, online, types) if schema is None else TypedPlan(model, online, types, schema)
+    plan = OnlinePlan(model, online, types) if schema is None else TypedPlan(model, online, types, schema)
+    plans.add(plan)
+    return plan
 
 
 class FeaturesOnly:

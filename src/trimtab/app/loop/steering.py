@@ -113,7 +113,7 @@ class Steering:
         self._compaction = ScheduledCompaction(workspace)
         self._upkeep = ScheduledUpkeep(workspace)
         self._outcomes = OutcomeImporter(workspace)
-        self._features = FeatureRefresher(workspace)
+        self._features = FeatureRefresher(workspace, lambda: read_turn(workspace.run_folder) is not None)
         self._watch = Watch(workspace)
         self.poll_seconds = POLL_SECONDS
         """How long to wait after a step that found nothing to do."""

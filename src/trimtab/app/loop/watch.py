@@ -13,6 +13,7 @@ from trimtab.app.loop.monitors import references
 from trimtab.app.project.workspace import Workspace
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import Source
+from trimtab.features.state.position import read_position
 from trimtab.monitoring.window_series import WindowSeries
 from trimtab.records.data import TableVersion
 from trimtab.records.monitoring import Signal
@@ -46,7 +47,24 @@ def open_series(workspace: Workspace, model: Model) -> WindowSeries:
         newest_time(workspace, sources),
         workspace.project.policy.decide,
         workspace.clock,
+        lambda start, end: ages_of_views(workspace, model, start, end),
     )
+
+
+def ages_of_views(workspace: Workspace, model: Model, start: int, end: int) -> dict[str, tuple[int, int]]:
+    """Return how old the values of a model's views were at most in a stretch of time, and the policy's limits.
+
+    All in microseconds; for views with a limit that have values. Steps are remembered, so the age of a stretch that has
+    passed is the same whenever it is asked for.
+    """
+    found = {}
+    for view in model.views:
+        limit = workspace.project.policy.features.freshness.get(view.name)
+        watermark = workspace.online.watermark(view.version_id)
+        position = read_position(workspace.online, view.version_id)
+        if limit is not None and watermark is not None and position is not None:
+            found[view.name] = position.age(watermark, start, end), limit
+    return found
 
 
 def sources_of(model: Model) -> dict[str, Source]:

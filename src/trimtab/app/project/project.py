@@ -71,6 +71,8 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
         for column, reference in check.references.items():
             key = f"checks.{name}.references.{column}"
             _expect_name(where, key, reference.source, sorted(definitions.sources), "source")
+    for name in policy.features.freshness:
+        _expect_name(where, "features.freshness", name, sorted(definitions.views), "feature view")
     made = {name for model in definitions.models.values() for name in model.feature_names}
     for name, section in policy.gates.sections().items():
         for key, feature in section.features():

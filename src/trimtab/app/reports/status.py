@@ -17,6 +17,7 @@ from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.kpi_streams import kpi_streams
 from trimtab.app.reports.label_waits import estimates, label_waits
+from trimtab.clock import from_micros, to_micros
 from trimtab.control.controller import ESCALATE
 from trimtab.control.holds import active_freeze, event_time, freeze_reason
 from trimtab.control.reviews import open_notes, pending_reviews
@@ -29,6 +30,7 @@ from trimtab.records.serving import Assignment, Revision
 from trimtab.records.training import Run
 from trimtab.stores.metadata.contract import Metadata, latest, newest_until
 from trimtab.stores.predictions.contract import PREDICTION_FIELDS
+from trimtab.units import MICROS
 
 LAST_WINDOWS = 5
 LAST_DECISIONS = 5
@@ -61,10 +63,32 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "streams": msgspec.to_builtins(found.streams) if (found := read_ingestion(workspace.run_folder)) else [],
         **_workflows(workspace),
         "kpis": kpi_streams(workspace),
+        "views": _views(workspace),
         "processes": _processes(workspace),
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
         "records": _records(workspace),
     }
+
+
+def _views(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return how old the online values of each view are, and how old they may be; seconds."""
+    policy, now = workspace.project.policy.features, to_micros(workspace.now())
+    found = []
+    for name, view in workspace.project.definitions.views.items():
+        watermark = workspace.online.watermark(view.version_id)
+        age = None if watermark is None else max(0, now - watermark) / MICROS["s"]
+        limit = policy.freshness.get(name)
+        found.append(
+            {
+                "view": name,
+                "version": view.version_id,
+                "until": None if watermark is None else from_micros(watermark).isoformat(),
+                "age_s": age,
+                "limit_s": None if limit is None else limit / MICROS["s"],
+                "stale": limit is not None and (age is None or age > limit / MICROS["s"]),
+            }
+        )
+    return found
 
 
 def _workflows(workspace: Workspace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ their records, so they go on being computed as long as the bundle serves, challe
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ EVERY = timedelta(seconds=10)
 """Least time between two refreshes by a running loop."""
 REST = 10
 """After a refresh the loop waits for so many times its duration."""
+TIDY_EVERY = timedelta(hours=1)
+"""Time between two removals of what the online store needs no more."""
 
 
 def materialise(workspace: Workspace, model: Model) -> dict[str, int]:
@@ -131,7 +134,10 @@ def views_of(workspace: Workspace, source: str) -> list[FeatureView]:
 def _updater(workspace: Workspace, view: FeatureView, version: TableVersion) -> StreamUpdater:
     """Return the updater of a view, which reads a version of its table where it must."""
     return StreamUpdater(
-        view, workspace.online, lambda: workspace.tables.scan(view.source.name, version=version.version)
+        view,
+        workspace.online,
+        lambda: workspace.tables.scan(view.source.name, version=version.version),
+        lateness=workspace.project.policy.features.lateness,
     )
 
 
@@ -170,11 +176,19 @@ def bring_bundle_up_to_date(workspace: Workspace, bundle: Bundle) -> None:
 
 
 class FeatureRefresher:
-    """Refreshes the views of bundles in service while the loop runs. Failures are logged once and tried again."""
+    """Refreshes the views of bundles in service while the loop runs; all views where the policy has a schedule.
 
-    def __init__(self, workspace: Workspace) -> None:
+    Failures are logged once and tried again. Once in TIDY_EVERY it removes what no read needs any more; not while
+    `replaying` returns True, since a replay reads the past.
+    """
+
+    def __init__(self, workspace: Workspace, replaying: Callable[[], bool] = lambda: False) -> None:
         self._workspace = workspace
+        self._replaying = replaying
         self._next: datetime = workspace.now()
+        self._tidied = workspace.now()
+        self._unused: frozenset[str] = frozenset()
+        """View versions that were unused when the store was tidied last."""
         self._told: set[str] = set()
 
     def step(self) -> None:
@@ -182,8 +196,15 @@ class FeatureRefresher:
         began = self._workspace.now()
         if began < self._next:
             return
+        scheduled = self._workspace.project.policy.features.materialize
         problems: set[str] = set()
-        for model in self._workspace.project.definitions.models:
+        definitions = self._workspace.project.definitions
+        for view in definitions.views.values() if scheduled is not None else ():
+            try:
+                bring_up_to_date(self._workspace, view)
+            except TrimtabError as error:
+                problems.add(f"view '{view.name}': {error}")
+        for model in definitions.models:
             try:
                 problems.update(refresh(self._workspace, model))
             except TrimtabError as error:
@@ -192,4 +213,44 @@ class FeatureRefresher:
             log.error("%s", problem)
         self._told = problems
         ended = self._workspace.now()
-        self._next = ended + max(EVERY, REST * (ended - began))
+        if scheduled is not None:
+            self._next = began + timedelta(microseconds=scheduled.every)
+        else:
+            self._next = ended + max(EVERY, REST * (ended - began))
+        if ended - self._tidied >= TIDY_EVERY and not self._replaying():
+            self._tidied = ended
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove versions that were unused for TIDY_EVERY, and old entries by the policy's `features.keep`."""
+        try:
+            unused = unused_versions(self._workspace)
+            for id_ in sorted(unused & self._unused):
+                log.info("online values of view %s are removed: %d entries", id_, self._workspace.online.drop(id_))
+            self._unused = unused - self._unused
+            expire(self._workspace)
+        except TrimtabError as error:
+            log.error("the online store was not tidied: %s", error)
+
+
+def unused_versions(workspace: Workspace) -> frozenset[str]:
+    """Return the view versions in the online store that neither definitions.py nor a bundle in service names.
+
+    A bundle that a rollback restores is in service.
+    """
+    used = {view.version_id for view in workspace.project.definitions.views.values()}
+    for model in workspace.project.definitions.models:
+        used |= {id_ for bundle in in_service(workspace, model) for id_ in bundle.views}
+    return frozenset(workspace.online.views()) - used
+
+
+def expire(workspace: Workspace) -> int:
+    """Remove the entries that are older than the policy's `features.keep`; return how many."""
+    keep = workspace.project.policy.features.keep
+    if keep is None:
+        return 0
+    removed = 0
+    for id_ in workspace.online.views():
+        if (watermark := workspace.online.watermark(id_)) is not None:
+            removed += workspace.online.expire(id_, watermark - keep)
+    return removed

@@ -11,7 +11,7 @@ import logging
 import resource
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,8 @@ class Metrics:
         """Requests that were not answered yet."""
         self.rows_waiting = 0
         """Rows that no batch has taken on yet."""
+        self.view_ages: Callable[[], dict[str, float]] = dict
+        """Returns how old the online values of each view in service are, in seconds."""
         self.troubles: dict[str, int] = {}
         """By model: 1 when it does not serve as its newest revision says, else 0."""
         self.resume()
@@ -175,7 +177,15 @@ class Metrics:
         counts = self.counts
         counts.taken_at = to_micros(self._clock.now())
         counts.cpu_seconds = self._cpu_before + time.process_time()
-        counts.state = State(1, self.in_progress, self.rows_waiting, self._log_lag, _resident_bytes(), self.troubles)
+        counts.state = State(
+            1,
+            self.in_progress,
+            self.rows_waiting,
+            self._log_lag,
+            _resident_bytes(),
+            self.troubles,
+            self.view_ages(),
+        )
         return counts
 
     def save(self) -> None:

@@ -78,6 +78,8 @@ class WorkerResources:
     predictions: Predictions
     vectorizer_factory: VectorizerFactory
     clock: Clock = field(default_factory=SystemClock)
+    view_ages: Callable[[], dict[str, float]] = dict
+    """Returns how old the online values of each view in service are, in seconds."""
 
 
 Open = Callable[[Configure], WorkerResources]
@@ -108,6 +110,7 @@ def run_worker(open_resources: Open) -> None:
             clock=resources.clock,
             tell_inputs=first.options.tell_inputs,
         )
+        metrics.view_ages = resources.view_ages
         gateway = Gateway(resources.predictions, resources.clock, first.options, metrics)
         run_folder, options = Path(first.run_folder), first.options
         gateway.kpis = Inbox(inbox(run_folder, KPIS), first.worker, options.kpis)

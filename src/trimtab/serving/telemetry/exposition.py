@@ -94,6 +94,8 @@ FAMILIES = (
     Family(Snapshot, "cpu_seconds", COUNTER, "trimtab_cpu_seconds", "Processor time of all workers."),
     Family(State, "troubles", GAUGE, "trimtab_models_in_trouble",
            "Workers in which the model does not serve as its newest revision says.", ("model",)),
+    Family(State, "view_age", GAUGE, "trimtab_view_age_seconds",
+           "Time since the moment up to which the online values of a view are complete.", ("view",)),
     Family(State, "workers", GAUGE, "trimtab_workers", "Workers that are alive."),
     Family(State, "in_progress", GAUGE, "trimtab_requests_in_progress", "Requests not answered yet."),
     Family(State, "rows_waiting", GAUGE, "trimtab_rows_waiting", "Rows that wait to be scored."),

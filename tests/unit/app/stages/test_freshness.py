@@ -251,3 +251,58 @@ def test_the_gateway_starts_without_data_libraries() -> None:
     code += f"print([n for n in {names} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_schedule_refreshes_the_views_of_definitions_too(folder: Path) -> None:
+    ws = change_and_ingest(folder)
+    FeatureRefresher(ws).step()
+    new = ws.model("m").views[0]
+    assert ws.online.watermark(new.version_id) is None
+    (folder / "trimtab.yaml").write_text("project: p\nfeatures: { materialize: { every: 1h } }\n")
+    ws = opened(folder, 20)
+    keeping = FeatureRefresher(ws)
+    keeping.step()
+    assert served(ws, new) == true_values(ws, new)
+    clock = ws.clock
+    assert isinstance(clock, ManualClock)
+    for minutes, until in ((59, 20), (61, 21 + 1 / 60)):
+        clock.move_to(DAY + timedelta(hours=20, minutes=minutes))
+        keeping.step()
+        assert ws.online.watermark(new.version_id) == to_micros(DAY + timedelta(hours=until))
+
+
+def test_versions_that_nothing_names_for_an_hour_are_removed_and_a_rollback_s_stay(folder: Path) -> None:
+    old = old_view(folder)
+    ws = change_and_ingest(folder)
+    materialise(ws, ws.model("m"))
+    deploy(ws, 2)  # the old champion is what a rollback restores
+    ws.online.write("gone@1", [(b"a", 1, b"x")], until=1)
+    clock = ws.clock
+    assert isinstance(clock, ManualClock)
+    keeping = FeatureRefresher(ws)
+    for hours, there in ((0, True), (1.1, True), (2.2, False)):
+        clock.move_to(DAY + timedelta(hours=20 + hours))
+        keeping.step()
+        assert ("gone@1" in ws.online.views()) is there
+        assert {old.version_id, ws.model("m").views[0].version_id} <= set(ws.online.views())
+
+
+def test_entries_older_than_the_policy_keeps_are_removed_but_in_a_replay(folder: Path) -> None:
+    (folder / "trimtab.yaml").write_text("project: p\nfeatures: { keep: 2h }\n")
+    ws = opened(folder, 10)
+    (view,) = ws.model("m").views
+    clock = ws.clock
+    assert isinstance(clock, ManualClock)
+
+    def at(hour: float) -> bool:
+        (found,) = ws.online.read(
+            [(ws.online.prefix(view.version_id), encode(("a",)))], to_micros(DAY + timedelta(hours=hour))
+        )
+        return found is not None
+
+    for replaying, kept in ((True, True), (False, False)):
+        keeping = FeatureRefresher(ws, lambda replaying=replaying: replaying)  # type: ignore[misc]
+        clock.move_to(clock.now() + timedelta(hours=1.5))
+        keeping.step()
+        assert at(3) is kept
+        assert at(11.5)

@@ -59,7 +59,7 @@ def filled(start: int) -> Snapshot:
     """Return a snapshot with another number in each field."""
     return Snapshot(
         taken_at=NOW,
-        state=State(1, start + 1, start + 2, start + 0.5, start + 3, {"delay": 1, "price": 0}),
+        state=State(1, start + 1, start + 2, start + 0.5, start + 3, {"delay": 1, "price": 0}, {"spend": start + 4.5}),
         variants={
             VariantKey("delay", 3, "champion", True): variant(start),
             VariantKey("delay", 2, "fallback", True): variant(start + 10),
