@@ -154,13 +154,16 @@ def _default(field: FieldInfo) -> str:
     if below(field.annotation)[0] is not None:
         return NONE if field.default is None else ""
     written = _written(field)
-    if written is None or field.default is None or isinstance(field.default, dict):
+    if written is None or field.default is None:
         return _as_yaml(field.default)
     text = _as_written(written, field.default)
-    return f"[{', '.join(text)}]" if isinstance(text, list) else text
+    return f"[{', '.join(text)}]" if isinstance(text, list) else _as_yaml(text)
 
 
-def _as_written(written: Written, value: Any) -> str | list[str]:
+def _as_written(written: Written, value: Any) -> Any:
+    """Return a value, a list or a mapping of values as a person would write them."""
+    if isinstance(value, dict):
+        return {name: written.text(each) for name, each in value.items()}
     return [written.text(each) for each in value] if isinstance(value, list) else written.text(value)
 
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 import numpy as np
@@ -82,7 +83,7 @@ def gateway(workspace: Workspace, bundle: Bundle) -> Iterator[Served]:
     served = Served(log)
     path = str(workspace.artifacts.open(bundle.path))
     order = BundleOrder(bundle.id, "m", bundle.version, path, bundle.digest)
-    loaded = load_bundle(order, lambda folder, spec: _vectorizer(folder, spec, workspace.online))
+    loaded = load_bundle(order, lambda folder, spec: _vectorizer(folder, spec, workspace.online, WeakSet()))
     yield served.serve(ModelTable("m", 1, [Variant("champion", loaded, 1.0)]))
     served.browser.close()
     log.close()
