@@ -18,8 +18,7 @@ class PushSource(Source):
     Args:
         name, timestamp, known_at, key, description, owner, tags, pii: as in `Source`.
         schema: the columns of a row and their types: "text", "integer", "number", "boolean" or "time". A client sends
-            a time as ISO 8601 text or as microseconds since 1970, or in the source's time_unit.
-        time_unit: unit of times that are sent as numbers.
+            a time as ISO 8601 text or as microseconds since 1970.
 
     Raises:
         DefinitionError: an argument is wrong.
@@ -41,8 +40,11 @@ class PushSource(Source):
             raise DefinitionError(f"{self.where}: schema is {self.schema!r}; expected such as {{'amount': 'number'}}")
         if self.dtypes and dict(self.dtypes) != dict(self.schema):
             raise DefinitionError(f"{self.where}: dtypes is for sources without a schema; expected the types in schema")
-        if self.date_format is not None or self.time_zone is not None:
-            raise DefinitionError(f"{self.where}: date_format and time_zone are for files; expected ISO 8601 times")
+        if (self.date_format, self.time_zone, self.time_unit) != (None, None, None):
+            raise DefinitionError(
+                f"{self.where}: date_format, time_zone and time_unit are for files; a client sends ISO 8601 times or "
+                "microseconds"
+            )
         kinds = get_args(Dtype)
         for column, kind in self.schema.items():
             check_text(f"{self.where}: schema: a column", column, "amount")

@@ -27,6 +27,20 @@ class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
     slower_than_s: float | None = None
 
 
+class PushedSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A source whose rows clients may push."""
+
+    name: str
+    columns: dict[str, str]
+    """Column -> "text", "integer", "number", "boolean" or "time"."""
+    required: tuple[str, ...]
+    """Columns that may not be null."""
+    folder: str
+    """Of the spool; an absolute path."""
+    most_bytes: int = 2**30
+    """Most bytes of the spool."""
+
+
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and behaviour of a worker; times in seconds."""
 
@@ -53,5 +67,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to count the different inputs of a run of equal scores, which the limit constant_output needs."""
     kpis: tuple[str, ...] = ()
     """Names of the KPI streams whose points clients may push."""
+    sources: tuple[PushedSource, ...] = ()
+    """The sources whose rows clients may push."""
     models: tuple[str, ...] = ()
     """Names of the models that clients may ask the loop to retrain."""

@@ -67,7 +67,7 @@ def test_a_rest_source_is_printed_without_its_secrets(monkeypatch: pytest.Monkey
         ({"key": ["idd"]}, "key 'idd' is no column of schema. Did you mean 'id'?"),
         ({"known_at": "seen"}, "known_at 'seen' is no column of schema"),
         ({"dtypes": {"id": "number"}}, "expected the types in schema"),
-        ({"time_zone": "Europe/Berlin"}, "expected ISO 8601 times"),
+        ({"time_zone": "Europe/Berlin"}, "a client sends ISO 8601 times"),
     ],
 )
 def test_a_wrong_argument_of_a_push_source_is_named(arguments: dict[str, Any], text: str) -> None:

@@ -11,9 +11,11 @@ from trimtab.app.project.child_processes import WORKER
 from trimtab.app.project.process_files import is_running
 from trimtab.app.project.requirements import require_packages
 from trimtab.app.project.workspace import Workspace
+from trimtab.definitions.push_source import PushSource
 from trimtab.policy.model import Policy
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement, GatewayConfig
-from trimtab.serving.worker_options import Fallbacks, Tls, WorkerOptions
+from trimtab.serving.worker_options import Fallbacks, PushedSource, Tls, WorkerOptions
+from trimtab.stores.spool import spool_folder
 from trimtab.units import MICROS
 
 
@@ -52,6 +54,7 @@ def gateway_config(
         options=msgspec.structs.replace(
             worker_options(policy, folder),
             kpis=pushed_kpis(workspace),
+            sources=pushed_sources(workspace),
             models=tuple(workspace.project.definitions.models),
         ),
         run_folder=workspace.run_folder,
@@ -102,6 +105,20 @@ def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
 def pushed_kpis(workspace: Workspace) -> tuple[str, ...]:
     """Return the names of the KPI streams whose points clients push."""
     return tuple(name for name, kpi in workspace.project.definitions.kpis.items() if kpi.is_pushed)
+
+
+def pushed_sources(workspace: Workspace) -> tuple[PushedSource, ...]:
+    """Return the sources whose rows clients push."""
+    sources = [each for each in workspace.project.definitions.sources.values() if isinstance(each, PushSource)]
+    return tuple(
+        PushedSource(
+            name=source.name,
+            columns=dict(source.schema),
+            required=(source.timestamp, *source.key),
+            folder=str(spool_folder(workspace.root, source.name).absolute()),
+        )
+        for source in sources
+    )
 
 
 def url_of(gateway: Announcement) -> str:

@@ -24,6 +24,7 @@ from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.feedback import Label
 from trimtab.serving.core.in_flight import Entities, InFlightRequest
 from trimtab.serving.core.offloading import Decoding
+from trimtab.serving.core.pushing import Pushes
 from trimtab.serving.core.repository import Repository
 from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant, key_text
 from trimtab.serving.core.scoring import vectorize
@@ -64,6 +65,8 @@ class Gateway:
         self.journal = self._scheduler.journal
         self.kpis: Inbox | None = None
         """Takes points of KPIs; None where no loop reads them."""
+        self.pushes: Pushes | None = None
+        """Takes rows of sources; None where no table gets them."""
         self.retrainings: Inbox | None = None
         """Takes requests to retrain; None where no loop reads them."""
         self.draining = False
@@ -97,6 +100,8 @@ class Gateway:
         """Settle what waits and close the prediction log."""
         self._scheduler.close()
         self._explanations.close()
+        if self.pushes is not None:
+            self.pushes.close()
         self.decoding.close()
         self._predictions.close()
 

@@ -27,6 +27,7 @@ from trimtab.errors import StoreError, TrimtabError
 from trimtab.serving.core.bundle_loading import Loader
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, load_bundle
+from trimtab.serving.core.pushing import Pushes
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.endpoints import Access, Grants, Route
@@ -114,6 +115,7 @@ def run_worker(open_resources: Open) -> None:
         gateway = Gateway(resources.predictions, resources.clock, first.options, metrics)
         run_folder, options = Path(first.run_folder), first.options
         gateway.kpis = Inbox(inbox(run_folder, KPIS), first.worker, options.kpis)
+        gateway.pushes = Pushes(options.sources)
         gateway.retrainings = Inbox(inbox(run_folder, RETRAININGS), first.worker, options.models)
         _become_writer(gateway, first.options.drain_s + WRITER_S)
         metrics.resume()  # the predecessor may have saved its last counts only now

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.endpoints import Route
-from trimtab.serving.protocols import asked_retraining, feedback, health, kserve, pushed_kpis
+from trimtab.serving.protocols import asked_retraining, feedback, health, kserve, pushed_kpis, pushed_rows
 from trimtab.serving.protocols.mlflow import scoring
 from trimtab.serving.protocols.platforms import sagemaker, vertex
 from trimtab.serving.protocols.platforms.containers import ContainerContract
@@ -22,6 +22,7 @@ def standard_routes(gateway: Gateway) -> list[Route]:
         "mlflow": scoring.routes,
         "feedback": feedback.routes,
         "kpis": pushed_kpis.routes,
+        "sources": pushed_rows.routes,
         "retrainings": asked_retraining.routes,
     }
     return [route.of(name) for name, routes in protocols.items() for route in routes(gateway)]

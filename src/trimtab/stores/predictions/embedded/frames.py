@@ -45,10 +45,22 @@ class FrameWriter:
         """Return the frame of some rows, and their number. Raises DataError naming the column that does not fit."""
         frame = bytearray(_HEAD.size)
         rows = self._packer.pack_into(frame, _HEAD.size, columns)
-        length = len(frame) - _HEAD.size
-        checksum = crc32(memoryview(frame)[_HEAD.size :], crc32(_SUMMED.pack(rows, length)))
-        _HEAD.pack_into(frame, 0, MARKER, rows, length, checksum)
+        _seal(frame, rows)
         return frame, rows
+
+
+def framed(body: bytes, rows: int) -> bytearray:
+    """Return the frame of a body that is packed already."""
+    frame = bytearray(_HEAD.size) + body
+    _seal(frame, rows)
+    return frame
+
+
+def _seal(frame: bytearray, rows: int) -> None:
+    """Write the head of a frame whose body is in place."""
+    length = len(frame) - _HEAD.size
+    checksum = crc32(memoryview(frame)[_HEAD.size :], crc32(_SUMMED.pack(rows, length)))
+    _HEAD.pack_into(frame, 0, MARKER, rows, length, checksum)
 
 
 def frame_at(data: memoryview, start: int) -> Frame | None:
