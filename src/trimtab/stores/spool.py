@@ -26,6 +26,8 @@ from trimtab.stores.predictions.embedded.frames import framed
 FOLDER = "spool"
 """Folder of the spools, in the root of the embedded stores."""
 SUFFIX = ".rows"
+NUMBERS = "last_number"
+"""File with the number of the newest segment."""
 SEGMENT_BYTES = 8 * 2**20
 """A segment of this size is ended."""
 MOST_BYTES = 2**30
@@ -103,12 +105,7 @@ class SpoolWriter:
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            number = max([at, *(taken + 1 for taken, _ in segments(self._folder))])  # also when the clock went back
-            while True:
-                with suppress(FileExistsError):
-                    os.link(draft, segment_path(self._folder, number))
-                    break
-                number += 1
+            os.link(draft, segment_path(self._folder, _next_number(self._folder, at)))
             _sync(self._folder)
         except OSError:
             os.close(file)
@@ -116,6 +113,19 @@ class SpoolWriter:
         finally:
             draft.unlink()
         self._file, self._size = file, 0
+
+
+def _next_number(folder: Path, at: int) -> int:
+    """Return the number of a new segment: the time, or more if an earlier segment had it, also one that is gone."""
+    with (folder / NUMBERS).open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        number = max(at, int(file.read() or 0) + 1)
+        file.truncate(0)
+        file.write(b"%d" % number)
+        file.flush()
+        os.fsync(file.fileno())
+        return number
 
 
 def segment_path(folder: Path, number: int) -> Path:

@@ -12,6 +12,7 @@ from trimtab.errors import DefinitionError
 
 CONNECTORS: dict[str, str] = {
     "KafkaSource": "trimtab.data.connectors.kafka:KafkaConnector",
+    "PushSource": "trimtab.data.connectors.push:PushConnector",
     "RESTSource": "trimtab.data.connectors.rest:RestConnector",
     "SQLSource": "trimtab.data.connectors.databases:SQLConnector",
 }

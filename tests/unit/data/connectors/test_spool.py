@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kit.waiting import wait_for
 from trimtab.data.connectors.spool_reader import KEPT, KEYS, Spool
-from trimtab.stores.spool import Pushed, SpoolFull, SpoolWriter, segment_path, segments
+from trimtab.stores.spool import NUMBERS, Pushed, SpoolFull, SpoolWriter, segment_path, segments
 
 
 def pushed(number: int, key: str | None = None, *, at: int = 1) -> Pushed:
@@ -112,7 +112,7 @@ def test_a_damaged_segment_is_put_aside(tmp_path: Path) -> None:
     path.write_bytes(body)
     assert read(spool, ends) == [2]
     spool.settle(ends)
-    assert [each.suffix for each in tmp_path.iterdir() if each.name != KEYS] == [".damaged"]
+    assert [each.suffix for each in tmp_path.iterdir() if each.suffix == ".damaged"] == [".damaged"]
 
 
 def test_a_full_spool_takes_nothing(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_the_first_name_of_a_segment_goes_with_it(tmp_path: Path) -> None:
     assert (tmp_path / ".1-1").exists()
     writer.close()
     spool.settle(ends)
-    assert [each.name for each in tmp_path.iterdir()] == [KEYS]
+    assert {each.name for each in tmp_path.iterdir()} == {KEYS, NUMBERS}
 
 
 WRITER = """
@@ -225,3 +225,12 @@ def test_a_random_history_gives_each_request_once(steps: list[tuple[str, Any, An
             writer.close()
         spool.settle(ends)
         assert segments(folder) == []
+
+
+def test_a_number_never_comes_again(tmp_path: Path) -> None:
+    writer, spool, ends = SpoolWriter(tmp_path, segment_bytes=1), Spool(tmp_path), dict[int, int]()
+    for number in range(3):
+        writer.append([pushed(number, at=7)])
+        read(spool, ends)
+        assert spool.settle(ends) == {}
+    assert list(ends) == [7, 8, 9]
