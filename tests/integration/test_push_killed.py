@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ class Client(threading.Thread):
         return reply.status_code == 202
 
 
+def has_done(clients: list[Client], requests: int) -> bool:
+    """Return True if so many requests are answered."""
+    return sum(client.done for client in clients) >= requests
+
+
 def ingest(project: GatewayProject) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "trimtab.cli", "ingest", "clicks", "--project", str(project.folder)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
@@ -87,7 +93,7 @@ def test_each_answered_row_is_in_the_table_once(project: GatewayProject) -> None
     for killed in range(1, KILLS + 1):
         reached = killed * CLIENTS * REQUESTS // (KILLS + 1)
         taking = ingest(project)
-        wait_for(lambda reached=reached: sum(client.done for client in clients) >= reached, "requests are answered")
+        wait_for(partial(has_done, clients, reached), "requests are answered")
         threading.Event().wait(chance.random())
         kill(taking)
         assert project.process is not None

@@ -104,6 +104,8 @@ class Description(NamedTuple):
     gives: Sequence[Content] = ()
     errors: Mapping[int, str] = {}
     """Error status -> meaning, beyond the errors of every route with the same permission."""
+    success: int = 200
+    """Status of `gives`."""
     also: Mapping[int, Content] = {}
     """Status -> body of further answers that do not have the protocol's error shape."""
     detail: str = ""

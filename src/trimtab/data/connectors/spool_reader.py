@@ -54,9 +54,10 @@ class Spool:
                 for append in scan(segment_path(self._folder, number), "", self._damages, start):
                     request = _decode(append.body)
                     if request.key is not None:
-                        if self._is_known(keys, request):
+                        digest = _digest(request.key)
+                        if self._is_known(keys, digest, request.at):
                             request = Pushed(request.at, request.key, [])
-                        self._given.add(_digest(request.key))
+                        self._given.add(digest)
                     yield number, append.end, request
 
     def settle(self, ends: Mapping[int, int]) -> dict[int, int]:
@@ -121,12 +122,11 @@ class Spool:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     path.unlink()
 
-    def _is_known(self, keys: sqlite3.Connection, request: Pushed) -> bool:
-        digest = _digest(request.key or "")
+    def _is_known(self, keys: sqlite3.Connection, digest: bytes, at: int) -> bool:
         if digest in self._given:
             return True
         found = keys.execute("SELECT at FROM keys WHERE digest = ?", (digest,)).fetchone()
-        return found is not None and request.at - found[0] < KEPT
+        return found is not None and at - found[0] < KEPT
 
     def _keys(self) -> closing[sqlite3.Connection]:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -98,9 +98,9 @@ def routes(gateway: Gateway) -> list[Route]:
             Content({"type": "string"}, _encode(row).decode() + "\n", LINES[0]),
             Content({"type": "string", "format": "binary"}, None, ARROW),
         ],
-        gives=[],
+        gives=[Content(Taken, Taken("clicks", 1))],
         errors=errors,
-        also={202: Content(Taken, Taken("clicks", 1))},
+        success=202,
         detail=detail,
     )
     feast = Description(

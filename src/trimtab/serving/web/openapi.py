@@ -35,9 +35,10 @@ PARAMETERS = {
     "model": "Name of a model.",
     "version": "Version of a model that is loaded, such as 3.",
     "id": "Id of a prediction, as the answer gave it.",
+    "source": "Name of a push source.",
     "row": "Number of a row, for the id of a request of several rows.",
 }
-EXAMPLES = {"model": "delay", "version": "3", "id": "flight-4711", "row": "0"}
+EXAMPLES = {"model": "delay", "version": "3", "id": "flight-4711", "row": "0", "source": "clicks"}
 ANYTHING = Content({})
 
 
@@ -129,7 +130,7 @@ def _operation(route: Route, schemas: _Schemas, *, secured: bool) -> dict[str, A
         "tags": [protocol],
         "parameters": _parameters(route),
         "responses": {
-            "200": {"description": "As asked for.", "content": _body(described.gives, schemas)},
+            str(described.success): {"description": "As asked for.", "content": _body(described.gives, schemas)},
             **_errors(route, described),
             **{
                 str(status): {"description": "Not ready.", "content": _body([content], schemas)}
