@@ -6,7 +6,9 @@ table end. What is in the table is forgotten in the spool when the next state is
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +20,7 @@ from trimtab.data.connectors.message_rows import Message
 from trimtab.data.connectors.micro_batches import MicroBatch, StreamConnector, StreamState
 from trimtab.data.connectors.spool_reader import Spool
 from trimtab.definitions.push_source import PushSource
+from trimtab.errors import StoreError, Temporary
 from trimtab.stores.spool import spool_folder
 
 BATCH_ROWS = 20_000
@@ -34,6 +37,9 @@ class PushConnector(StreamConnector):
         self._source = source
         self._folder = spool_folder(access.root, source.name)
         self._clock = clock or SystemClock()
+
+    def prepare(self) -> None:
+        """Nothing has to be made: the gateway makes the spool."""
 
     def follow(self, state: str | None) -> PushStream:
         """Return the rows after a state."""
@@ -58,13 +64,15 @@ class PushStream:
         self._source, self._spool, self._clock = source, spool, clock
         given = StreamState(topic=source) if state is None else msgspec.json.decode(state, type=StreamState)
         self._rows = given.messages.get(0, 0)
-        self._ends = spool.settle(given.offsets)
+        with _told(source):
+            self._ends = spool.settle(given.offsets)
         self.caught_up = False
 
     def take(self, *, wait_s: float, until_end: bool = False) -> MicroBatch | None:
         """Return the next micro-batch, or None if no request comes within `wait_s`."""
         while True:
-            batch = self._take()
+            with _told(self._source):
+                batch = self._take()
             if batch is not None or (self.caught_up and (until_end or wait_s <= 0)):
                 return batch
             self._clock.sleep(min(wait_s, LOOK_S))
@@ -72,7 +80,8 @@ class PushStream:
 
     def landed(self) -> None:
         """Forget in the spool what was taken: it is in the table."""
-        self._ends = self._spool.settle(self._ends)
+        with _told(self._source):
+            self._ends = self._spool.settle(self._ends)
 
     def __enter__(self) -> Self:
         return self
@@ -106,3 +115,16 @@ class PushStream:
             label,
             oldest_ms=None if oldest is None else oldest // 1000,
         )
+
+
+@contextmanager
+def _told(source: str) -> Iterator[None]:
+    """Turn errors of the disk into SpoolFailed."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise SpoolFailed(f"PushSource '{source}': its spool cannot be read: {error}") from error
+
+
+class SpoolFailed(StoreError, Temporary):
+    """The spool cannot be read now."""

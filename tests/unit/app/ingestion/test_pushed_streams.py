@@ -1,0 +1,55 @@
+"""`trimtab stream` brings pushed rows into their table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from trimtab.app.ingestion.streaming import needs_local_broker, stream, streaming_sources
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.clock import to_micros
+from trimtab.errors import DefinitionError
+from trimtab.stores.spool import Pushed, SpoolWriter, segments, spool_folder
+
+DEFINITIONS = """
+import trimtab as tt
+
+clicks = tt.PushSource("clicks", schema={"user": "text", "at": "time", "price": "number"}, timestamp="at")
+user = tt.Entity("user")
+spent = tt.FeatureView("spent", user, clicks, [tt.sum("price", "1d")])
+orders = tt.FileSource("orders", "orders.parquet", timestamp="at")
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    (tmp_path / "definitions.py").write_text(DEFINITIONS)
+    (tmp_path / "trimtab.yaml").write_text("project: p\n")
+    return open_workspace(tmp_path)
+
+
+def push(workspace: Workspace, *prices: float) -> SpoolWriter:
+    now = workspace.now()
+    rows = [{"user": "ada", "at": now.isoformat(), "price": price} for price in prices]
+    writer = SpoolWriter(spool_folder(workspace.root, "clicks"))
+    writer.append([Pushed(to_micros(now), None, [msgspec.json.encode(row) for row in rows])])
+    return writer
+
+
+def test_pushed_rows_flow_into_the_table(workspace: Workspace) -> None:
+    assert [source.name for source in streaming_sources(workspace)] == ["clicks"]
+    assert not needs_local_broker(workspace, streaming_sources(workspace))
+    push(workspace, 2.0, 3.0).close()
+    (progress,) = stream(workspace, until_caught_up=True, say=lambda line: None)
+    assert (progress.source, progress.rows, progress.caught_up) == ("clicks", 2, True)
+    assert workspace.tables.scan("clicks").collect()["price"].to_list() == [2.0, 3.0]
+    assert segments(spool_folder(workspace.root, "clicks")) == []
+    (progress,) = stream(workspace, until_caught_up=True, say=lambda line: None)
+    assert progress.rows == 0
+
+
+def test_a_file_source_is_no_stream(workspace: Workspace) -> None:
+    with pytest.raises(DefinitionError, match="source 'orders' is a FileSource, whose rows come by: trimtab ingest"):
+        stream(workspace, "orders", until_caught_up=True, say=lambda line: None)
