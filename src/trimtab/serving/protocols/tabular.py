@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import nearest
-from trimtab.serving.core.matrices import matrix
 from trimtab.serving.protocols.json_text import read
+from trimtab.serving.protocols.matrices import matrix
 from trimtab.serving.requests import Absent, InferenceRequest, Refused
 
 _decode = msgspec.json.Decoder().decode

@@ -20,11 +20,11 @@ import numpy as np
 
 from trimtab.errors import nearest
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.core.matrices import matrix
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.endpoints import Answer, Call, Content, Description, Headers, Route, request_id_header
 from trimtab.serving.protocols import tabular
 from trimtab.serving.protocols.json_text import read_lines
+from trimtab.serving.protocols.matrices import matrix
 from trimtab.serving.protocols.mlflow import csv_body, scoring
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from trimtab.clock import parse_time
 from trimtab.errors import nearest
-from trimtab.serving.core.matrices import matrix
+from trimtab.serving.protocols.matrices import matrix
 from trimtab.serving.protocols.v2 import binary as binary
 from trimtab.serving.requests import Refused, shown
 
