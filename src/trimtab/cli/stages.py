@@ -20,6 +20,7 @@ from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import ingesting, pipeline
+from trimtab.app.stages.feature_checks import feature_report
 from trimtab.app.stages.view_changes import refuse_lost_views
 from trimtab.bundle.spec import read_spec
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json, refuse_frozen
@@ -27,9 +28,11 @@ from trimtab.cli.data.validate import VERDICT_STYLE, show_checks
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import counted, table
+from trimtab.data.checks import failure_lines
 from trimtab.data.ingest import Ingested
 from trimtab.errors import CheckFailed, UsageError
 from trimtab.gates import verdict_files
+from trimtab.records.data import CheckReport
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import LabelIntake
 from trimtab.records.serving import Revision
@@ -171,7 +174,7 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
         raise CheckFailed("; ".join(failing))
     with only_training(ws, model, "trimtab run"):
         dataset = pipeline.snapshot(ws, model, as_of=as_of or ws.now())
-        show_dataset(dataset)
+        show_dataset(dataset, feature_report(ws, dataset))
         trained = training_places.train(ws, model, dataset)
     show_run(ws, trained)
     report = pipeline.registered_report(ws, trained, measured=measured)
@@ -224,15 +227,15 @@ def _take_outcomes(ws: Workspace, source: str | None, done: list[Ingested], *, s
         raise CheckFailed("\n".join((*refused, REFUSED_OUTCOMES)))
 
 
-def show_dataset(d: DatasetVersion) -> None:
-    """Print a training set."""
+def show_dataset(d: DatasetVersion, report: CheckReport | None = None) -> None:
+    """Print a training set. report: on its features."""
     console.print(
         f"features  {plural(len(d.features), 'feature')} of {plural(len(d.views), 'view')}; "
         f"training set {d.id[:12]}: {plural(d.rows, 'row')}, "
         f"{d.labelled:,} labelled, known by {d.as_of:%Y-%m-%d %H:%M} UTC",
         soft_wrap=True,
     )
-    for warning in d.warnings:
+    for warning in (*d.warnings, *([] if report is None else failure_lines(report))):
         console.print(f"          [yellow]warning[/]  {escape(warning)}", soft_wrap=True)
 
 

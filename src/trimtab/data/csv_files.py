@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 from polars.exceptions import PolarsError
 
+from trimtab.data.personal_data import values_hidden
 from trimtab.data.times import NULL_TEXTS, TimeFormat, count_naive, to_utc_micros
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
@@ -63,12 +64,14 @@ def read_csv(
         if name in times or (type_ is not None and pa.types.is_timestamp(type_)):
             column = pa.chunked_array([_as_string(series)])
             naive[name] = count_naive(column)
-            columns[name] = to_utc_micros(column, place=place, how=how)
+            with values_hidden(name, source.pii):
+                columns[name] = to_utc_micros(column, place=place, how=how)
         elif type_ is None or pa.types.is_null(type_) or (name in keys and pa.types.is_floating(type_)):
             infer = _key if name in keys else _inferred
             columns[name] = _as_string_or(infer(series, source.decimal))
         else:
-            columns[name] = _as_type(series, type_, place, source)
+            with values_hidden(name, source.pii):
+                columns[name] = _as_type(series, type_, place, source)
     return pa.table(columns)
 
 

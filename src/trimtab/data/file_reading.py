@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from trimtab.data.csv_files import DTYPES, hint_of_separator, read_csv
 from trimtab.data.json_rows import read_json_lines
+from trimtab.data.personal_data import values_hidden
 from trimtab.data.times import ISO, TimeFormat, count_naive, to_utc_micros
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import DataError, nearest
@@ -80,11 +81,12 @@ def content_of(
         wanted = DTYPES[source.dtypes[name]] if name in source.dtypes else known.get(name)
         if is_time or _is_timestamp(column.type):
             found[name] = found.get(name, 0) or count_naive(column)
-        if name in keys and not is_time:
-            column, wanted = _key(column, wanted, where)
-        elif name in source.dtypes and not is_time:
-            column = _as(column, wanted, where)
-        columns[name] = normalised(column, place=where, is_time=is_time, wanted=wanted, how=how)
+        with values_hidden(name, source.pii):
+            if name in keys and not is_time:
+                column, wanted = _key(column, wanted, where)
+            elif name in source.dtypes and not is_time:
+                column = _as(column, wanted, where)
+            columns[name] = normalised(column, place=where, is_time=is_time, wanted=wanted, how=how)
     reported = {} if source.time_zone is not None else {name: rows for name, rows in found.items() if rows}
     return Content(pa.table(columns), reported)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from trimtab import timestamps
 from trimtab.clock import EPOCH, from_micros
+from trimtab.data.personal_data import mask
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.records.data import CheckFailure
 from trimtab.stores.tables.schema_fit import columns_of, wider
@@ -75,7 +76,7 @@ def notes_on(
     for column in dict.fromkeys((source.timestamp, source.known_column)):
         found += _odd_times(frame[column], now)
     if isinstance(source, FileSource) and source.decimal == ".":
-        found += _decimal_commas(frame, keys)
+        found += _decimal_commas(frame, keys, source.pii)
     return (*found, *_repeated(source, repetition))
 
 
@@ -163,13 +164,14 @@ def _odd_times(times: pl.Series, now: datetime) -> list[CheckFailure]:
     return found
 
 
-def _decimal_commas(frame: pl.DataFrame, keys: Collection[str]) -> list[CheckFailure]:
+def _decimal_commas(frame: pl.DataFrame, keys: Collection[str], pii: Collection[str]) -> list[CheckFailure]:
     found = []
     for texts in frame.select(pl.col(pl.String).exclude(*keys) if keys else pl.col(pl.String)):
         some = texts.drop_nulls().head(SAMPLE)
         commas = some.filter(some.str.contains(_DECIMAL_COMMA))
         if len(commas) and some.str.contains(_NUMBER).all():
-            example = f"such as '{commas[0]}', and are text; if they are numbers: FileSource(..., decimal=',')"
+            some = mask(texts.name, commas[0], pii)
+            example = f"such as '{some}', and are text; if they are numbers: FileSource(..., decimal=',')"
             found.append(CheckFailure(column=texts.name, check=DECIMAL_COMMAS, rows=len(texts), example=example))
     return found
 

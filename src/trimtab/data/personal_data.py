@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from trimtab.errors import DataError
 
 MASK = "***"
 WHOLE_ROW = "*"
@@ -17,3 +21,21 @@ def mask(column: str, value: Any, pii: Collection[str]) -> Any:
     """
     hidden = column in pii or (column == WHOLE_ROW and bool(pii))
     return MASK if hidden and value is not None else value
+
+
+@contextmanager
+def values_hidden(column: str, pii: Collection[str]) -> Iterator[None]:
+    """Leave the value out of a DataError about a column in `pii`; where it was found, and its row, stay."""
+    try:
+        yield
+    except DataError as error:
+        if column not in pii:
+            raise
+        found = _PLACE.match(str(error))
+        place = found[0] if found else f"column '{column}'"
+        raise DataError(
+            f"{place}: a value does not fit the type of the column; it is personal data, not shown"
+        ) from None
+
+
+_PLACE = re.compile(r".*?column '.*?'(: row \d+)?")

@@ -7,6 +7,7 @@ it, or becomes known only after the request. What is right nevertheless must be 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,23 +45,35 @@ SHOWN = 5
 
 def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]:
     """Judge each feature alone, then the model's score; rows are in order of time."""
-    rows = np.unique(np.linspace(0, len(inputs.y) - 1, min(len(inputs.y), MAX_ROWS)).astype(np.int64))
     metric = BY_TASK[inputs.task].leakage
-    alone = metric if RULES[inputs.task].decides else f"{metric} or squared correlation"
-    rows, y = _judged_classes(rows, inputs.y[rows], inputs.task)
-    if reason := _too_few(y, inputs.task):
-        return (_result(f"{alone} of one feature", "pass", 0.0, policy.single_feature, reason, {}),)
-    X = inputs.X[rows]
-    found = {
-        name: explained(np.asarray(X)[:, j], y, inputs.task, texts=_texts(X, j))
-        for j, name in enumerate(inputs.feature_names)
-    }
+    alone, found, judged = explained_by_feature(inputs.X, inputs.y, inputs.feature_names, inputs.task)
+    if isinstance(judged, str):
+        return (_result(f"{alone} of one feature", "pass", 0.0, policy.single_feature, judged, {}),)
     best = dict(sorted(found.items(), key=lambda item: -item[1])[:SHOWN])
     suspects = [n for n, value in found.items() if value > policy.single_feature and n not in policy.acknowledged]
     known = [n for n, value in found.items() if value > policy.single_feature and n in policy.acknowledged]
-    details = {"features": best, "acknowledged": known, "rows": len(rows)}
+    details = {"features": best, "acknowledged": known, "rows": judged}
     single = _single(alone, found, suspects, policy, details)
     return (single, _score(inputs, metric, known, policy))
+
+
+def explained_by_feature(
+    X: Array, y: Array, names: Sequence[str], task: Task
+) -> tuple[str, dict[str, float], int | str]:
+    """Return the metric, how well each feature alone predicts the label by it, and the rows that were looked at.
+
+    X: (rows, features); y: (rows,); in order of time. With too few rows no feature is judged, and the reason stands in
+    place of their number.
+    """
+    rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), MAX_ROWS)).astype(np.int64))
+    metric = BY_TASK[task].leakage
+    alone = metric if RULES[task].decides else f"{metric} or squared correlation"
+    rows, y = _judged_classes(rows, y[rows], task)
+    if reason := _too_few(y, task):
+        return alone, {}, reason
+    X = X[rows]
+    found = {name: explained(np.asarray(X)[:, j], y, task, texts=_texts(X, j)) for j, name in enumerate(names)}
+    return alone, found, len(rows)
 
 
 def _judged_classes(rows: Array, y: Array, task: Task) -> tuple[Array, Array]:

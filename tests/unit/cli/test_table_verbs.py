@@ -13,6 +13,7 @@ from trimtab.app.loop.scheduled_compaction import ScheduledUpkeep
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.cli.data import tables
+from trimtab.cli.features import building as features
 from trimtab.clock import ManualClock
 from trimtab.errors import NotFound, UsageError
 
@@ -93,6 +94,17 @@ def test_a_vacuum_keeps_what_records_and_the_policy_name(workspace: Workspace) -
     with pytest.raises(NotFound, match="removed by a vacuum"):
         run(workspace, "show", "orders", "--as-of", "7")
     assert upkeep.step() == []
+
+
+def test_a_training_set_is_made_of_tables_as_they_were(workspace: Workspace) -> None:
+    folder = str(workspace.project.folder)
+    for verb in (["features", "--as-of", "orders@3", "--json"], ["features", "--as-of", "2100-01-04T00:00Z", "--json"]):
+        done = CliRunner().invoke(features.app, [*verb, "-p", folder], catch_exceptions=False)
+        made = json.loads(done.output)
+        rows = {"orders@3": (40, {"orders": "orders@3"})}.get(verb[2], (100, {"orders": "orders@9"}))
+        assert (made["rows"], made["tables"]) == rows
+    with pytest.raises(UsageError, match="no training set is made of 'order'"):
+        CliRunner().invoke(features.app, ["features", "--as-of", "order@3", "-p", folder], catch_exceptions=False)
 
 
 def test_a_vacuum_needs_a_time(workspace: Workspace) -> None:

@@ -155,3 +155,22 @@ def test_columns_change_as_the_policy_says(project: Project) -> None:
     rows = project.tables.scan("flights").collect()
     assert rows.rows()[-1][1:] == (3, None, 2.5, 7)
     assert project.metadata.find(CheckReport, table="flights")[0].verdict == "warn"
+
+
+def test_personal_data_is_in_no_report_and_no_error(project: Project) -> None:
+    source = FileSource("people", "people", timestamp="at", pii=["email", "born", "size"], dtypes={"born": "time"})
+    (project.folder / "checks.py").write_text(
+        "import pandera.polars as pa\n"
+        "People = pa.DataFrameSchema({'email': pa.Column(str, pa.Check.str_contains('@'))})\n"
+    )
+    rows = "2026-01-01T00:00Z,secret@a.b,1970-01-01,1", "2026-01-01T00:00Z,secretname,1970-01-02,2"
+    project.write("people/a.csv", "at,email,born,size", *rows)
+    project.ingest(source, people="checks.People", max_failing_rows=0.5)
+    (report,) = project.metadata.find(CheckReport, table="people")
+    assert (report.failures[0].column, report.failures[0].example) == ("email", "***")
+    for line, row in (("x@y,secret,3", "column 'born': row 1"), ("x@y,1970-01-03,secret", "column 'size': row 1")):
+        project.write("people/b.csv", "at,email,born,size", f"2026-01-02T00:00Z,{line}")
+        with pytest.raises(DataError) as refused:
+            project.ingest(source)
+        assert row in str(refused.value)
+        assert "secret" not in str(refused.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -69,6 +69,19 @@ def version_as_of(workspace: Workspace, table: str, as_of: str | None) -> TableV
         first = f"{versions[0].created_at:%Y-%m-%d %H:%M} UTC"
         raise NotFound(f"--as-of: table '{table}' had no version at {time:%Y-%m-%d %H:%M} UTC; its first is of {first}")
     return before[-1]
+
+
+def tables_as_of(workspace: Workspace, names: Sequence[str], version: str) -> tuple[dict[str, TableVersion], datetime]:
+    """Return the versions of tables when one version such as flights@3 was the newest, and when that was made.
+
+    Raises as `version_as_of`, and UsageError when the version is of none of the tables.
+    """
+    table = version.partition("@")[0]
+    if table not in names:
+        raise UsageError(f"--as-of {version}: no training set is made of '{table}'.{nearest(table, names)}")
+    time = version_as_of(workspace, table, version).created_at
+    found = {name: version_as_of(workspace, name, time.isoformat()) for name in names if name != table}
+    return {table: version_as_of(workspace, table, version), **found}, time
 
 
 def held(workspace: Workspace, table: str) -> bool:

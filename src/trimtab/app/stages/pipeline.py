@@ -27,6 +27,7 @@ from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.project import POLICY, check_columns, kept_columns
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.stages.feature_checks import check_features, require_fresh
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.stages.gate_inputs import compared_with, gate_inputs, held_out_evidence
 from trimtab.app.stages.no_examples import no_examples
@@ -104,17 +105,23 @@ def source_tables(model: Model) -> tuple[str, ...]:
 
 @_placed
 def snapshot(
-    workspace: Workspace, model: str, *, as_of: datetime, judged_until: datetime | None = None
+    workspace: Workspace,
+    model: str,
+    *,
+    as_of: datetime,
+    judged_until: datetime | None = None,
+    tables: Mapping[str, TableVersion] | None = None,
 ) -> DatasetVersion:
     """Freeze the training set of what was known at `as_of`, and bring the online values up to date.
 
     Rows of stretches that are held by a suspicion are left out. judged_until: rows from then on are left out, too,
-    since their windows are not judged yet; None leaves out none.
+    since their windows are not judged yet; None leaves out none. tables: their versions; None for the newest.
     """
     definition = workspace.model(model)
     policy = workspace.project.policy
-    tables = {name: _table_version(workspace, name) for name in source_tables(definition)}
+    tables = tables or {name: _table_version(workspace, name) for name in source_tables(definition)}
     check_columns(policy, definition, workspace.project.folder, tables[definition.examples.name].schema)
+    require_fresh(workspace, tables, as_of=as_of)
     materialise(workspace, definition)
     start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
     keep = kept_columns(workspace.project, definition)
@@ -139,6 +146,7 @@ def snapshot(
         features_from=rows.features_from,
         skew=rows.skew,
     )
+    check_features(workspace, definition, version, rows.frame)
     workspace.metadata.put(version)
     if newest(workspace, DatasetVersion, model).id != version.id:  # its content was frozen once before
         again = FoundAgain(version.id, workspace.now())
