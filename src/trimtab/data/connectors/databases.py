@@ -39,6 +39,8 @@ WHOLE_DIGITS, FRACTION_DIGITS = 28, 10
 
 Place = list[Any]
 """Values of the columns that rows are ordered by, as JSON has them."""
+_Page = dict[str, list[Any]]
+"""Values of some rows, by column."""
 
 
 class _State(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,43 +83,46 @@ class SQLConnector:
         assert start.place is not None
         low, after, reads = self._lower(start.place[0], connection), None, start.reads
         until = f"{self._quoted(0)} >= :low AND NOT {self._is_beyond('high')}"
-        while rows := self._page(connection, after, until, {"low": low, **_bound("high", start.place)}):
-            after, reads = self._place(rows[-1]), reads + 1
-            yield self._pull(rows, _State(start.place, start.same, reads))
+        while page := self._page(connection, after, until, {"low": low, **_bound("high", start.place)}):
+            after, reads = self._place(page, -1), reads + 1
+            yield self._pull(page, _State(start.place, start.same, reads))
 
     def _beyond(self, connection: Connection, start: _State) -> Iterator[Pull]:
         """Yield the rows beyond the place of the state; without a cursor all rows."""
         after, same, reads = start.place, start.same, start.reads
-        while rows := self._page(connection, after):
-            places = [self._place(row) for row in rows]
-            last = places[-1][0]
-            equal = sum(place[0] == last for place in places)
-            same = equal + (same if after is not None and after[0] == last else 0)
-            after, reads = places[-1], reads + 1
-            yield self._pull(rows, _State(after if self._source.cursor else None, same, reads))
+        while page := self._page(connection, after):
+            before, after, reads = after, self._place(page, -1), reads + 1
+            same = _equal_at_end(page[self._order[0]]) + (same if before and before[0] == after[0] else 0)
+            yield self._pull(page, _State(after if self._source.cursor else None, same, reads))
 
     def _page(
         self, connection: Connection, after: Place | None, where: str = "", values: Mapping[str, Any] | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> _Page:
+        """Return the next rows after a place, by column; empty when there are none."""
         conditions = [*([where] if where else []), *([self._is_beyond("after")] if after is not None else [])]
         clause = f"WHERE {' AND '.join(conditions)} " if conditions else ""
         order = ", ".join(self._quoted(n) for n in range(len(self._order)))
         bound = {**(values or {}), **(_bound("after", after) if after is not None else {})}
         size = self._source.batch_rows
-        rows = self._all(connection, f"SELECT * FROM {self._rows} {clause}ORDER BY {order} LIMIT {size + 1}", bound)
-        self._expect_unique([self._place(row) for row in rows])
-        return rows[:size]
+        statement = f"SELECT * FROM {self._rows} {clause}ORDER BY {order} LIMIT {size + 1}"  # the next one, to compare
+        names, rows = self._all(connection, statement, bound)
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=False))
+        if not rows:
+            return {}
+        places = list(zip(*(columns[name] for name in self._order), strict=True))
+        if twice := next((one for one, other in pairwise(places) if one == other), None):
+            raise self._not_unique(twice)
+        return {name: column[:size] for name, column in columns.items()}
 
-    def _pull(self, rows: Sequence[dict[str, Any]], state: _State) -> Pull:
-        first, last = self._place(rows[0])[0], self._place(rows[-1])[0]
-        label = f"{self._source.name}: {first} .. {last}"
+    def _pull(self, page: _Page, state: _State) -> Pull:
+        label = f"{self._source.name}: {self._place(page, 0)[0]} .. {self._place(page, -1)[0]}"
         place = f"{self._source.where}: {label}"
         texts = {name for name, kind in self._source.dtypes.items() if kind == "text"}
-        columns = {name: _column([row[name] for row in rows], name, place, is_text=name in texts) for name in rows[0]}
+        columns = {name: _column(values, name, place, is_text=name in texts) for name, values in page.items()}
         return Pull(pl.DataFrame(pa.table(columns)), msgspec.json.encode(state).decode(), label)
 
-    def _place(self, row: dict[str, Any]) -> Place:
-        return [self._plain(row[name], name) for name in self._order]
+    def _place(self, page: _Page, row: int) -> Place:
+        return [self._plain(page[name][row], name) for name in self._order]
 
     def _plain(self, value: Any, name: str) -> Any:
         """Return a value as JSON has it, such that the database compares it with the column without loss."""
@@ -187,27 +192,23 @@ class SQLConnector:
     def _expect_values(self, connection: Connection) -> None:
         """Raise DataError for rows without a place in the order: no comparison would ever find them."""
         for name in self._order:
-            if self._all(connection, f"SELECT 1 AS one FROM {self._rows} WHERE {_quote(name)} IS NULL LIMIT 1", {}):
+            statement = f"SELECT 1 FROM {self._rows} WHERE {_quote(name)} IS NULL LIMIT 1"
+            if self._all(connection, statement, {})[1]:
                 raise DataError(
                     f"{self._source.where}: there are rows without a '{name}', by which rows are ordered, so they "
                     "would never be read; let a query fill it, such as COALESCE(updated_at, created_at) AS updated_at"
                 )
 
-    def _expect_unique(self, places: Sequence[Place]) -> None:
-        twice = next((one for one, other in pairwise(places) if one == other), None)
-        if twice is not None:
-            raise self._not_unique(twice)
-
     def _expect_nothing_late(self, connection: Connection, place: Place, same: int) -> None:
         """Raise DataError when rows came later whose cursor value is that of the last row, and whose place is before
         it. Without a key they cannot be told from those that were read."""
         condition = f"{self._quoted(0)} = :cursor AND NOT {self._is_beyond('high')}"
-        statement = f"SELECT count(*) AS found FROM {self._rows} WHERE {condition}"
-        (row,) = self._all(connection, statement, {"cursor": place[0], **_bound("high", place)})
-        if row["found"] > same:
+        statement = f"SELECT count(*) FROM {self._rows} WHERE {condition}"
+        _, ((found,),) = self._all(connection, statement, {"cursor": place[0], **_bound("high", place)})
+        if found > same:
             raise self._not_unique(place[:1])
 
-    def _not_unique(self, place: Place) -> DataError:
+    def _not_unique(self, place: Sequence[Any]) -> DataError:
         values = ", ".join(f"{name} = {value}" for name, value in zip(self._order, place, strict=False))
         return DataError(
             f"{self._source.where}: several rows have {values}, so some may be missed; name columns that tell them "
@@ -215,16 +216,17 @@ class SQLConnector:
         )
 
     def _columns(self, connection: Connection) -> list[str]:
-        with self._explained(connection.engine):
-            found = list(connection.execute(text(f"SELECT * FROM {self._rows} LIMIT 0")).keys())
-            connection.rollback()
-        return found
+        return self._all(connection, f"SELECT * FROM {self._rows} LIMIT 0", {})[0]
 
-    def _all(self, connection: Connection, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _all(
+        self, connection: Connection, statement: str, values: Mapping[str, Any]
+    ) -> tuple[list[str], Sequence[Sequence[Any]]]:
+        """Return the names of the columns and the rows of a statement, whose transaction ends with it."""
         with self._explained(connection.engine):
-            found = connection.execute(text(statement), dict(values)).mappings().all()
-            connection.rollback()  # ends the transaction of the statement
-        return [dict(row) for row in found]
+            found = connection.execute(text(statement), dict(values))
+            names, rows = list(found.keys()), found.fetchall()
+            connection.rollback()
+        return names, rows
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -313,6 +315,11 @@ def _quote(name: str) -> str:
 
 def _bound(name: str, place: Place) -> dict[str, Any]:
     return {f"{name}{n}": value for n, value in enumerate(place)}
+
+
+def _equal_at_end(values: Sequence[Any]) -> int:
+    """Return how many values at the end are equal to the last one."""
+    return next((n for n, value in enumerate(reversed(values)) if value != values[-1]), len(values))
 
 
 def _number(value: Any) -> int | float | Decimal | None:
