@@ -28,17 +28,23 @@ spending = tt.FeatureView(
         tt.sum("amount", "1h", "1d"),
         tt.mean("amount", "28d"),
         tt.max("amount", "28d"),
-        tt.min("amount", "1d"),
+        tt.distinct("terminal", "1d", "28d"),
         tt.mean("distance_km", "28d"),
-        tt.max("distance_km", "1d"),
-        tt.mean("new_device", "1d", "28d"),
+        tt.count("1d", "28d", where="new_device > 0"),
+        tt.count("1d", where="amount < 2"),
+        tt.since_last(),
     ],
 )
 shop = tt.FeatureView(
     "shop",
     entity=terminal,
     source=transactions,
-    features=[tt.count("1h", "1d"), tt.min("amount", "1h"), tt.mean("amount", "1h", "28d"), tt.mean("new_device", "1h")],
+    features=[
+        tt.count("1h", "1d"),
+        tt.count("1h", where="amount < 2"),
+        tt.distinct("card", "1h"),
+        tt.mean("amount", "28d"),
+    ],
 )
 reported = tt.FeatureView(
     "reported",

@@ -1,7 +1,7 @@
 """Simulates card payments with three fraud schemes and chargebacks that come weeks later. A seed decides every row.
 
-    python prepare.py                        writes data/transactions.parquet, data/outcomes/ and data/chargebacks.parquet
-    python prepare.py --scenario cents       with a drift that can be switched on: takeover, cents, holidays, none
+    python prepare.py                      writes data/transactions.parquet, data/outcomes/, data/chargebacks.parquet
+    python prepare.py --scenario cents     with another drift: takeover (the usual one), cents, holidays, none
 
 Customers live around five towns and pay at shops near their home and on the internet, more on weekends, in December and
 after payday. Fraud comes in three schemes:
@@ -29,10 +29,10 @@ import polars as pl
 
 SEED = 29
 FIRST_DAY = np.datetime64("2025-01-01", "us")
-DAYS = 273
+DAYS = 258
 SCENARIO_DAY = 151
 """The day on which a scenario begins, from 0: 1 June."""
-CUSTOMERS, TERMINALS = 1_000, 360
+CUSTOMERS, TERMINALS = 800, 300
 TOWNS = np.array([[20.0, 25.0], [75.0, 20.0], [50.0, 55.0], [25.0, 80.0], [80.0, 78.0]])
 """Places of the towns, in km."""
 CATEGORIES = ("grocery", "fuel", "restaurant", "clothing", "electronics", "travel", "online")
