@@ -3,8 +3,6 @@
 import pandera.polars as pa
 import polars as pl
 
-CATEGORIES = ["grocery", "fuel", "restaurant", "clothing", "electronics", "travel", "online"]
-
 
 class Payment(pa.DataFrameModel):
     """What is known of a payment when it is authorised."""
@@ -13,8 +11,7 @@ class Payment(pa.DataFrameModel):
     authorised_at: pl.Datetime("us", "UTC") = pa.Field(nullable=False)
     card: str = pa.Field(nullable=False)
     terminal: str = pa.Field(nullable=False)
-    category: str = pa.Field(isin=CATEGORIES)
-    channel: str = pa.Field(isin=["chip", "contactless", "online"])
+    mcc: int = pa.Field(ge=1, le=9999)
     amount: float = pa.Field(gt=0, lt=1_000_000)
     distance_km: float = pa.Field(nullable=True, ge=0, lt=20_100)
     new_device: float = pa.Field(isin=[0.0, 1.0])

@@ -8,9 +8,7 @@ import numpy as np
 
 import trimtab as tt
 
-transactions = tt.FileSource(
-    "transactions", "data/transactions.parquet", timestamp="authorised_at", known_at="posted_at", key=["transaction"]
-)
+transactions = tt.KafkaSource("transactions", "card-payments", timestamp="authorised_at", known_at="posted_at")
 chargebacks = tt.FileSource("chargebacks", "data/chargebacks.parquet", timestamp="reported_at", key=["transaction"])
 outcomes = tt.FileSource(
     "outcomes", "data/outcomes", timestamp="authorised_at", known_at="settled_at", key=["transaction"]
@@ -70,9 +68,7 @@ fraud = tt.Model(
     task="binary",
     examples=outcomes,
     label="fraud",
-    features=[spending, shop, reported, compared, "amount", "distance_km", "new_device", "category", "channel"],
-    types={"category": "category", "channel": "category"},
-    extra=["age_group"],
+    features=[spending, shop, reported, compared, "amount", "distance_km", "new_device", "mcc"],
 )
 
 

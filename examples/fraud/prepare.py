@@ -35,11 +35,21 @@ SCENARIO_DAY = 151
 CUSTOMERS, TERMINALS = 800, 300
 TOWNS = np.array([[20.0, 25.0], [75.0, 20.0], [50.0, 55.0], [25.0, 80.0], [80.0, 78.0]])
 """Places of the towns, in km."""
-CATEGORIES = ("grocery", "fuel", "restaurant", "clothing", "electronics", "travel", "online")
+CATEGORIES = {
+    "grocery": 5411,
+    "fuel": 5541,
+    "restaurant": 5812,
+    "clothing": 5651,
+    "electronics": 5732,
+    "travel": 4722,
+    "online": 5964,
+}
+"""Kinds of shops, with their merchant category codes (ISO 18245)."""
+KINDS = list(CATEGORIES)
 SHARES = np.array([0.30, 0.12, 0.18, 0.12, 0.08, 0.05, 0.15])
 PRICES = np.array([1.0, 1.3, 0.9, 1.6, 4.0, 6.0, 1.4])
-ONLINE = CATEGORIES.index("online")
-ELECTRONICS = CATEGORIES.index("electronics")
+ONLINE = KINDS.index("online")
+ELECTRONICS = KINDS.index("electronics")
 HOURS = {
     "day": np.array([0.4, 0.2, 0.1, 0.1, 0.2, 0.5, 1.5, 3, 4, 5, 6, 7, 8, 7, 6, 6, 7, 8, 8, 6, 4, 3, 2, 1]),
     "night": np.array([6, 7, 7, 6, 4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 4, 5, 6, 6]),
@@ -170,7 +180,7 @@ def skimming(rng: np.random.Generator, world: World, normal: Payments) -> Paymen
 def stolen(rng: np.random.Generator, world: World) -> Payments:
     """Return bursts of dear purchases with stolen cards, far from home."""
     found = []
-    dear = np.flatnonzero(np.isin(world.categories, [ELECTRONICS, ONLINE, CATEGORIES.index("clothing")]))
+    dear = np.flatnonzero(np.isin(world.categories, [ELECTRONICS, ONLINE, KINDS.index("clothing")]))
     for day in np.repeat(np.arange(DAYS), rng.poisson(0.8, DAYS)):
         size = int(rng.integers(3, 9))
         customers = np.full(size, rng.integers(0, CUSTOMERS))
@@ -247,8 +257,7 @@ def simulate(scenario: str, seed: int = SEED) -> pl.DataFrame:
             "posted_at": posted,
             "card": [f"c{n:05d}" for n in customer],
             "terminal": [f"p{n:04d}" for n in terminal],
-            "category": np.array(CATEGORIES)[world.categories[terminal]],
-            "channel": np.where(online, "online", np.where(amount < 50, "contactless", "chip")),
+            "mcc": np.array(list(CATEGORIES.values()))[world.categories[terminal]],
             "amount": amount,
             "distance_km": np.where(online, np.nan, np.round(distance, 1)),
             "new_device": made["device"],

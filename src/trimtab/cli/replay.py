@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,17 +16,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from trimtab.app.backtest.backtest import Asked, backtest
+from trimtab.app.ingestion.streaming import stream as run_streams
 from trimtab.app.loop.event_lines import counted_reason
 from trimtab.app.project import templates
+from trimtab.app.project.broker import start_broker
 from trimtab.app.project.process_files import Stop
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.replay import Replay, Tally
-from trimtab.app.replay.session import ReplayOptions, run_replay
+from trimtab.app.replay.session import ReplayOptions, run_replay, running_loop
 from trimtab.app.reports.summary import summarise
+from trimtab.app.reports.version_comparison import compare_versions
 from trimtab.cli.context import Context, Verbs, option_time
 from trimtab.cli.stages import run_all
 from trimtab.cli.terminal import console, heading, say
-from trimtab.cli.views import ACTION_STYLE, quality, show_summary, table
+from trimtab.cli.views import ACTION_STYLE, quality, show_comparison, show_summary, table
 from trimtab.clock import parse_time
 from trimtab.errors import UsageError, nearest
 from trimtab.records.control import Decision, WorkflowStep
@@ -122,6 +125,24 @@ def _show_other_policies(context: Context, *, start: datetime, end: datetime) ->
     console.print(made)
 
 
+def _feed(context: Context, *, until: datetime) -> None:
+    """Send the rows of a template over the broker of this machine, and land them. Does nothing once it is done."""
+    workspace = context.workspace
+    if not templates.is_sent(workspace.project.folder):
+        start_broker(workspace)
+        say(templates.produce(workspace.project.folder, "--to", until.isoformat()))
+    run_streams(workspace, until_caught_up=True, say=say)
+
+
+def _show_versions_and_stream(context: Context, options: Sequence[str]) -> None:
+    """Compare the versions of the model in money, and let some rows flow in real time, each scored before it lands."""
+    workspace = context.workspace
+    if workspace.metadata.count(Bundle, model=context.definition.name) > 1:
+        show_comparison(console, compare_versions(workspace, context.definition.name, None))
+    with running_loop(workspace, ENVIRONMENT, start=True):
+        say(templates.produce(workspace.project.folder, *options))
+
+
 @contextmanager
 def live_view(workspace: Workspace, model: str, play: Replay) -> Iterator[Callable[[Tally], None]]:
     """Show what serves, what the loop did last, and a bar that the given function moves."""
@@ -176,14 +197,15 @@ class LoopView:
 
 @app.command()
 def demo(
-    template: Annotated[str, typer.Argument(help="Name of the template: flights, bikes.")] = "flights",
+    template: Annotated[str, typer.Argument(help="Name of the template: flights, bikes, fraud.")] = "flights",
     into: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the project.")] = Path("demo"),
     until: Annotated[str | None, typer.Option(metavar="TIME", help="End of the replay.")] = None,
 ) -> None:
     """Make an example project, run the loop on it, and show what it did.
 
     Trains on the first months of the data, replays the months after them as live traffic with reviews left open, and
-    compares what the mistakes of the loop cost with never retraining, and with retraining by the calendar.
+    compares what the mistakes of the loop cost with never retraining, and with retraining by the calendar. The rows of
+    fraud come over a broker; at its end champion and challenger are compared, and payments are scored in real time.
     """
     if template not in templates.DEMOS:
         raise UsageError(f"no demo '{template}'.{nearest(template, templates.DEMOS)}")
@@ -192,13 +214,19 @@ def demo(
     templates.init(template, into)
     context = Context(project=into, env=ENVIRONMENT)
     console.print(f"{context.workspace.project.folder}: trimtab.yaml, definitions.py, checks.py, data/", soft_wrap=True)
-    heading("2 of 4  ingest, validate, features, train, evaluate, register, deploy")
     start, end = parse_time(shown.trained_on_until), parse_time(until or shown.end)
+    if shown.live:
+        _feed(context, until=end)
+    heading("2 of 4  ingest, validate, features, train, evaluate, register, deploy")
     run_all(context.workspace, context.definition.name, as_of=start, measured=False)
     heading("3 of 4  what came after as live traffic, with the loop on and reviews left open")
     show_replay(context, ReplayOptions(environment=ENVIRONMENT, start=start, end=end))
-    heading("4 of 4  the same rows under other policies")
-    _show_other_policies(context, start=start, end=end)
+    if shown.live:
+        heading("4 of 4  champion and challenger in money, and payments in real time")
+        _show_versions_and_stream(context, shown.live)
+    else:
+        heading("4 of 4  the same rows under other policies")
+        _show_other_policies(context, start=start, end=end)
     console.print(
         f"\nLook closer:  trimtab status -p {into}   trimtab lineage -p {into} {shown.prediction}", soft_wrap=True
     )

@@ -22,17 +22,34 @@ class Demo:
     end: str
     prediction: str
     """Id of a prediction whose lineage is worth a look."""
+    live: tuple[str, ...] = ()
+    """Options of the template's produce.py for a part that flows in real time, after the replay."""
 
 
 PACKAGE = Path(trimtab.__file__).resolve().parent
 IN_WHEEL = PACKAGE / "examples"
 IN_REPOSITORY = PACKAGE.parents[1] / "examples"
 USUAL_STEPS = ("trimtab run", "trimtab up")
-FIRST_STEPS = {"blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor")}
+PRODUCER = "produce.py"
+"""Of a template whose rows come as a stream: sends them to the broker."""
+SENT = "data/sent.json"
+"""What the producer has sent so far."""
+FIRST_STEPS = {
+    "blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor"),
+    "fraud": (
+        "trimtab stream & python produce.py --to 2025-06-01T00:00Z   # the history of payments, over a broker",
+        "trimtab run --as-of 2025-06-01T00:00Z",
+        "trimtab up",
+        "python produce.py --live 50",
+    ),
+}
 """By template: what a new project needs first, where it is not to run it."""
 DEMOS = {
     "flights": Demo("2013-03-01T05:00Z", "2013-05-01T04:00Z", "flights-100000"),  # midnights in New York
     "bikes": Demo("2011-04-01T04:00Z", "2011-10-01T04:00Z", "rides-4000"),  # midnights in Washington
+    "fraud": Demo(
+        "2025-06-01T00:00Z", "2025-09-15T00:00Z", "outcomes-200000", live=("--live", "50", "--limit", "1000")
+    ),
 }
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".trimtab", "data")
 
@@ -72,10 +89,26 @@ def first_steps(template: str) -> tuple[str, ...]:
     return FIRST_STEPS.get(template, USUAL_STEPS)
 
 
+def produce(folder: Path, *options: str) -> str:
+    """Let a template send rows to its broker, and return what it says. Raises StageError."""
+    return _run(folder, PRODUCER, *options)
+
+
+def is_sent(folder: Path) -> bool:
+    """Return True if a template's rows were sent to its broker before."""
+    return (folder / SENT).exists()
+
+
 def _prepare(folder: Path) -> None:
-    done = subprocess.run([sys.executable, "prepare.py"], cwd=folder, capture_output=True, text=True, check=False)
+    _run(folder, "prepare.py")
+
+
+def _run(folder: Path, program: str, *options: str) -> str:
+    command = [sys.executable, program, *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise StageError(f"{folder / 'prepare.py'} failed: {(done.stderr or done.stdout).strip()}")
+        raise StageError(f"{folder / program} failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout.strip()
 
 
 def _home() -> Path:
