@@ -322,7 +322,7 @@ def show_comparison(console: Console, found: VersionComparison) -> None:
     """Print two versions compared: the sentence, what the rule says, measures and segments."""
     console.print(f"[bold]{escape(found.sentence)}[/]", soft_wrap=True)
     if found.rule is not None:
-        said = f"the rule of the policy, by {found.metric}: {advice(found.rule)}. {found.rule.reason}"
+        said = f"the rule of the policy, by {found.rule.metric}: {advice(found.rule)}. {found.rule.reason}"
         console.print(escape(said), soft_wrap=True)
     columns = (
         f">version {found.version}",

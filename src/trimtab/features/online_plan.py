@@ -125,8 +125,17 @@ class OnlinePlan:
         """Return the features of all views in their order: float64, shape (rows, view features)."""
         if not self._keys:
             return np.empty((len(at), 0))
-        stored = np.frombuffer(b"".join(self._packed(columns, at)), dtype=PACKED).reshape(len(at), self._stored_width)
+        packed = self._packed(columns, at)
+        numbers = b"".join(packed)
+        if len(numbers) != PACKED.itemsize * self._stored_width * len(at):  # a view has texts, which this model skips
+            numbers = self._numbers(packed)
+        stored = np.frombuffer(numbers, dtype=PACKED).reshape(len(at), self._stored_width)
         return stored if self._finished else self._features(stored, at)
+
+    def _numbers(self, packed: list[bytes]) -> bytes:
+        """Return the numbers of packed values, without the texts and times behind them."""
+        sizes = [PACKED.itemsize * layout.width for layout in self._layouts] * (len(packed) // len(self._layouts))
+        return b"".join([value[:size] for value, size in zip(packed, sizes, strict=True)])
 
     def _features(self, stored: Array, at: Sequence[int]) -> Array:
         """Return the features of all views from the stored columns: those that change with time are finished."""

@@ -62,9 +62,7 @@ class TypedPlan(OnlinePlan):
         if not self._keys:
             return []
         packed = self._packed(columns, at)
-        sizes = [PACKED.itemsize * layout.width for layout in self._layouts] * len(at)
-        numbers = b"".join([value[:size] for value, size in zip(packed, sizes, strict=True)])
-        stored = np.frombuffer(numbers, dtype=PACKED).reshape(len(at), self._stored_width)
+        stored = np.frombuffer(self._numbers(packed), dtype=PACKED).reshape(len(at), self._stored_width)
         table = stored if self._finished else self._features(stored, at)
         return [self._view_column(place, name, table, packed) for place, name in enumerate(self._view_names)]
 

@@ -43,6 +43,7 @@ def gateway_config(
     places = {"predictions": workspace.environment.predictions, "online": workspace.environment.online}
     setup = {
         "root": str(workspace.root),
+        "project": str(workspace.project.folder),
         "segment_rows": str(log.segment_rows),
         "segment_age_s": str(_seconds(log.segment_age)),
         **{name: url for name, url in places.items() if url is not None},

@@ -18,6 +18,7 @@ from trimtab.bundle.spec import Spec
 from trimtab.bundle.typed_packing import feature_schema
 from trimtab.clock import Clock, SystemClock, to_micros
 from trimtab.errors import DataError
+from trimtab.features.feature_reads import FeatureReads
 from trimtab.features.online_plan import OnlinePlan
 from trimtab.features.typed_plan import TypedColumns, TypedPlan
 from trimtab.features.value_types import Kind
@@ -48,6 +49,7 @@ def open_resources(first: Configure) -> WorkerResources:
         else lambda folder, spec: _vectorizer(folder, spec, online, plans),
         clock=clock,
         view_ages=lambda: view_ages(plans, online, clock),
+        features=FeatureReads(lambda: load_definitions(Path(setup["project"])), online) if "project" in setup else None,
     )
 
 

@@ -21,6 +21,7 @@ from trimtab.serving.core.column_checks import Expectations
 from trimtab.serving.core.column_errors import check_absent, check_timestamp
 from trimtab.serving.core.conformal import check, intervals
 from trimtab.serving.core.explaining import Explanations
+from trimtab.serving.core.feature_reader import FeatureReader
 from trimtab.serving.core.feedback import Label
 from trimtab.serving.core.in_flight import Entities, InFlightRequest
 from trimtab.serving.core.offloading import Decoding
@@ -69,6 +70,8 @@ class Gateway:
         """Takes rows of sources; None where no table gets them."""
         self.retrainings: Inbox | None = None
         """Takes requests to retrain; None where no loop reads them."""
+        self.features: FeatureReader | None = None
+        """Reads features by name; None where no project is served."""
         self.draining = False
         """Whether it takes requests, but wants others to get them: it ends soon."""
         self.on_swap: list[Callable[[], object]] = []

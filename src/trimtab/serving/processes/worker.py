@@ -25,6 +25,7 @@ from trimtab import settings
 from trimtab.clock import Clock, SystemClock
 from trimtab.errors import StoreError, TrimtabError
 from trimtab.serving.core.bundle_loading import Loader
+from trimtab.serving.core.feature_reader import FeatureReader
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, load_bundle
 from trimtab.serving.core.pushing import Pushes
@@ -78,6 +79,7 @@ class WorkerResources:
 
     predictions: Predictions
     vectorizer_factory: VectorizerFactory
+    features: FeatureReader | None = None
     clock: Clock = field(default_factory=SystemClock)
     view_ages: Callable[[], dict[str, float]] = dict
     """Returns how old the online values of each view in service are, in seconds."""
@@ -116,6 +118,7 @@ def run_worker(open_resources: Open) -> None:
         run_folder, options = Path(first.run_folder), first.options
         gateway.kpis = Inbox(inbox(run_folder, KPIS), first.worker, options.kpis)
         gateway.pushes = Pushes(options.sources)
+        gateway.features = resources.features
         gateway.retrainings = Inbox(inbox(run_folder, RETRAININGS), first.worker, options.models)
         _become_writer(gateway, first.options.drain_s + WRITER_S)
         metrics.resume()  # the predecessor may have saved its last counts only now

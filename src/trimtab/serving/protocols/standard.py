@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.endpoints import Route
-from trimtab.serving.protocols import asked_retraining, feedback, health, kserve, pushed_kpis, pushed_rows
+from trimtab.serving.protocols import (
+    asked_retraining,
+    feature_server,
+    feedback,
+    health,
+    kserve,
+    pushed_kpis,
+    pushed_rows,
+)
 from trimtab.serving.protocols.mlflow import scoring
 from trimtab.serving.protocols.platforms import sagemaker, vertex
 from trimtab.serving.protocols.platforms.containers import ContainerContract
@@ -24,6 +32,7 @@ def standard_routes(gateway: Gateway) -> list[Route]:
         "kpis": pushed_kpis.routes,
         "sources": pushed_rows.routes,
         "retrainings": asked_retraining.routes,
+        "features": feature_server.routes,
     }
     return [route.of(name) for name, routes in protocols.items() for route in routes(gateway)]
 
