@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -135,6 +136,7 @@ class Feeder(threading.Thread):
         """ahead: most messages that are sent and have not landed."""
         super().__init__(daemon=True)
         self._ahead = ahead
+        self._admin: tuple[str, Any] = ("", None)
         self._workspace, self._messages, self._topic = workspace, messages, topic
         self.total = sum(map(len, messages))
         self.landed = 0
@@ -183,7 +185,9 @@ class Feeder(threading.Thread):
 
     def _topic_now(self) -> tuple[str, str | None]:
         found = running_broker(self._workspace.run_folder)
-        topic = None if found is None else describe(open_admin(found.address), self._topic, timeout_s=2.0)
+        if found is not None and self._admin[0] != found.address:
+            self._admin = found.address, open_admin(found.address)
+        topic = None if found is None else describe(self._admin[1], self._topic, timeout_s=2.0)
         if found is None or topic is None:
             raise OSError("no topic yet")
         return found.address, topic.id

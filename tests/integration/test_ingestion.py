@@ -16,11 +16,13 @@ from kit.commands import trimtab
 from kit.waiting import wait_for
 from trimtab import settings
 from trimtab.app.ingestion.child import IngestionProcess
-from trimtab.app.ingestion.progress import StreamProgress, progress_line, read_ingestion
+from trimtab.app.ingestion.progress import progress_line, read_ingestion, write_ingestion
 from trimtab.app.project.broker import running_broker, start_broker, stop_broker
-from trimtab.app.project.process_files import is_running
+from trimtab.app.project.process_files import is_running, own_pid
 from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.reports.status import status
 from trimtab.records.data import TableVersion
+from trimtab.records.stream_progress import IngestionProgress, StreamProgress
 
 DEFINITIONS = """
 import trimtab as tt
@@ -107,6 +109,14 @@ def test_the_child_of_up_lives_again_after_it_and_its_broker_were_killed(workspa
     assert running_broker(workspace.run_folder) is None
     assert read_ingestion(workspace.run_folder) is None
     assert workspace.metadata.find(TableVersion, table="payments")[0].rows == 2
+
+
+def test_status_says_how_far_streams_are_and_that_none_is_read(workspace: Workspace) -> None:
+    (one,) = status(workspace)["streams"]
+    assert one["trouble"] == "no process reads it; run: trimtab up, or: trimtab stream"
+    progress = StreamProgress(source="payments", rows=7)
+    write_ingestion(workspace.run_folder, IngestionProgress(pid=own_pid(), since=workspace.now(), streams=(progress,)))
+    assert status(workspace)["streams"][0]["rows"] == 7
 
 
 def test_lines_about_a_stream_name_what_matters() -> None:

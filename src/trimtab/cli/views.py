@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
-from trimtab.app.ingestion.progress import StreamProgress, progress_line
+from trimtab.app.ingestion.progress import progress_line
 from trimtab.app.reports.label_waits import duration_text
 from trimtab.app.reports.summary import Summary
 from trimtab.app.reports.version_comparison import VersionComparison
@@ -24,6 +24,7 @@ from trimtab.metric_catalog import METRICS, headline
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
+from trimtab.records.stream_progress import StreamProgress
 from trimtab.units import plural
 
 TIPPING_REASONS = 2

@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from trimtab.app.ingestion.online_values import OnlineValues
-from trimtab.app.ingestion.progress import Rate, StreamProgress
+from trimtab.app.ingestion.progress import Rate
 from trimtab.app.project.locks import locked
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.ingesting import access, intake_of
@@ -19,6 +19,7 @@ from trimtab.data.connectors.landing import Landed, Landing
 from trimtab.data.connectors.micro_batches import MessageStream, MicroBatch, StreamConnector, StreamState
 from trimtab.definitions.sources import Source
 from trimtab.errors import TrimtabError
+from trimtab.records.stream_progress import StreamProgress
 
 log = logging.getLogger(__name__)
 

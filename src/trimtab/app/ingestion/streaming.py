@@ -7,13 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from trimtab.app.ingestion.flow import Flow
-from trimtab.app.ingestion.progress import (
-    PROGRESS,
-    IngestionProgress,
-    StreamProgress,
-    progress_line,
-    write_ingestion,
-)
+from trimtab.app.ingestion.progress import progress_line, write_ingestion
 from trimtab.app.project.broker import running_broker, start_broker, stop_broker
 from trimtab.app.project.locks import LOOP, holder, locked
 from trimtab.app.project.process_files import own_pid
@@ -23,6 +17,7 @@ from trimtab.definitions.kafka_source import KafkaSource
 from trimtab.definitions.push_source import PushSource
 from trimtab.definitions.sources import Source
 from trimtab.errors import DefinitionError, UsageError
+from trimtab.records.stream_progress import PROGRESS, IngestionProgress, StreamProgress
 
 SHOW_S = 10.0
 """Time between two lines about a stream that flows."""

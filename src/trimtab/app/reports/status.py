@@ -10,6 +10,7 @@ import msgspec
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.ingestion.progress import read_ingestion
+from trimtab.app.ingestion.streaming import streaming_sources
 from trimtab.app.loop.machine_use import NO_MODEL
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.loop.workflows import Workflows, workflow_id
@@ -27,6 +28,7 @@ from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.kinds import RECORDS
 from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.records.serving import Assignment, Revision
+from trimtab.records.stream_progress import StreamProgress
 from trimtab.records.training import Run
 from trimtab.stores.metadata.contract import Metadata, latest, newest_until
 from trimtab.stores.predictions.contract import PREDICTION_FIELDS
@@ -39,6 +41,7 @@ LAST_ENTRIES = 500
 """Of the ledger, which are verified; `trimtab ledger verify` and doctor verify all."""
 SERVED = "served-{model}.json"
 """In the run folder: what the windows of a model cost up to one of them."""
+NOT_READ = "no process reads it; run: trimtab up, or: trimtab stream"
 KEPT_AFTER = 100
 """Windows that are summed up before the sum is kept."""
 
@@ -60,7 +63,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "gateway": {"url": url_of(gateway), "pid": gateway.pid, "troubles": gateway.troubles} if gateway else None,
         "steering": msgspec.to_builtins(progress) if progress else None,
         "ledger": msgspec.to_builtins(workspace.metadata.verify(last=LAST_ENTRIES)),
-        "streams": msgspec.to_builtins(found.streams) if (found := read_ingestion(workspace.run_folder)) else [],
+        "streams": [_plain(one) for one in _streams(workspace)],
         **_workflows(workspace),
         "kpis": kpi_streams(workspace),
         "views": _views(workspace),
@@ -89,6 +92,14 @@ def _views(workspace: Workspace) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _streams(workspace: Workspace) -> list[StreamProgress]:
+    """Return how far each stream is, by the process that reads it."""
+    found = read_ingestion(workspace.run_folder)
+    known = {} if found is None else {one.source: one for one in found.streams}
+    names = [source.name for source in streaming_sources(workspace)]
+    return [known.get(name) or StreamProgress(source=name, trouble=NOT_READ) for name in names]
 
 
 def _workflows(workspace: Workspace) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from trimtab.clock import Clock, SystemClock, to_micros
+from trimtab.records.stream_progress import PROGRESS, IngestionProgress, StreamProgress
 from trimtab.serving.core.in_flight import RowGroup
 from trimtab.serving.core.routing import Variant
 from trimtab.serving.core.tally import Tallies, histogram
@@ -59,6 +61,7 @@ class Metrics:
         tell_inputs: bool = False,
     ) -> None:
         self._folder = None if folder is None else SnapshotFolder(folder)
+        self._streams = None if folder is None else folder.parent / PROGRESS
         self._worker = worker
         self._clock = clock or SystemClock()
         self._tell_inputs = tell_inputs
@@ -214,7 +217,16 @@ class Metrics:
 
     def expose(self, accept: str | None = None) -> tuple[bytes, bytes]:
         """Return all workers' counts for Prometheus, and their content type; `accept` may ask for OpenMetrics."""
-        return expose(self.merged(), accept or "")
+        return expose(self.merged(), accept or "", self._stream_progress())
+
+    def _stream_progress(self) -> Sequence[StreamProgress]:
+        """Return how far streams are; none without a process that reads them."""
+        if self._streams is None:
+            return ()
+        try:
+            return msgspec.json.decode(self._streams.read_bytes(), type=IngestionProgress).streams
+        except (OSError, msgspec.DecodeError):
+            return ()
 
     def text(self) -> str:
         """Return all workers' counts in Prometheus' text exposition format 0.0.4."""

@@ -21,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
+from trimtab.records.stream_progress import StreamProgress
 from trimtab.stats.gateway_counts import (
     LAG_BORDERS_S,
     LATENCY_BORDERS_US,
@@ -33,6 +34,7 @@ from trimtab.stats.gateway_counts import (
 )
 
 VARIANT = ("model", "version", "role", "served")
+STREAM = ("source",)
 LATENCY_BORDERS_S = tuple(border / 1e6 for border in LATENCY_BORDERS_US)
 SHOWN_US = 7 * 86_400_000_000
 """A version that has scored nothing for so long is not shown any more."""
@@ -44,7 +46,7 @@ Labels = tuple[str, ...]
 class Family(NamedTuple):
     """How one field of the counts is shown: one metric, with one sample for each owner and each key of the field."""
 
-    owner: type[VariantCounts] | type[Snapshot] | type[Durations] | type[State]
+    owner: type[VariantCounts] | type[Snapshot] | type[Durations] | type[State] | type[StreamProgress]
     field: str
     kind: type[CounterMetricFamily] | type[GaugeMetricFamily] | type[HistogramMetricFamily]
     name: str
@@ -101,24 +103,35 @@ FAMILIES = (
     Family(State, "rows_waiting", GAUGE, "trimtab_rows_waiting", "Rows that wait to be scored."),
     Family(State, "log_lag", GAUGE, "trimtab_log_lag_newest_seconds", "Lag of the newest flush."),
     Family(State, "resident_bytes", GAUGE, "trimtab_resident_memory_bytes", "Memory of all workers."),
+    Family(StreamProgress, "flows", GAUGE, "trimtab_stream_flows", "1 for a stream that has no trouble.", STREAM),
+    Family(StreamProgress, "lag", GAUGE, "trimtab_stream_lag_messages",
+           "Messages that the broker has and the table has not.", STREAM),
+    Family(StreamProgress, "freshness_s", GAUGE, "trimtab_stream_freshness_seconds",
+           "Age of the oldest message of the newest micro-batch when its online values could be read.", STREAM),
+    Family(StreamProgress, "rows_per_second", GAUGE, "trimtab_stream_rows_per_second",
+           "Rows that land, over half a minute.", STREAM),
+    Family(StreamProgress, "rows", COUNTER, "trimtab_stream_rows", "Rows that were added to the table.", STREAM),
+    Family(StreamProgress, "refused", COUNTER, "trimtab_stream_refused_messages", "Messages in quarantine.", STREAM),
+    Family(StreamProgress, "losses", COUNTER, "trimtab_stream_losses",
+           "Losses of messages that were not read, in all.", STREAM),
 )
 """In the order in which they are shown. The names of counters get the ending `_total`."""
 # fmt: on
 
 
-def expose(snapshot: Snapshot, accept: str = "") -> tuple[bytes, bytes]:
+def expose(snapshot: Snapshot, accept: str = "", streams: Sequence[StreamProgress] = ()) -> tuple[bytes, bytes]:
     """Return the counts as text and its content type, in the format that an Accept header asks for."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SnapshotCollector(snapshot))
+    registry.register(SnapshotCollector(snapshot, streams))
     return encode(registry), content_type.encode()
 
 
 class SnapshotCollector(Collector):
-    """One snapshot as metrics."""
+    """One snapshot as metrics, with those of streams."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, snapshot: Snapshot, streams: Sequence[StreamProgress] = ()) -> None:
+        self._snapshot, self._streams = snapshot, streams
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics."""
@@ -135,9 +148,11 @@ class SnapshotCollector(Collector):
             Snapshot: [((), now)],
             Durations: [((protocol,), own) for protocol, own in sorted(now.durations.items())],
             State: [((), now.state)],
+            StreamProgress: [((one.source,), one) for one in self._streams],
         }
         for family in FAMILIES:
-            yield _metric(family, owners[family.owner])
+            if owners[family.owner] or family.owner is not StreamProgress:  # most projects have no stream
+                yield _metric(family, owners[family.owner])
         yield from _others([(key, variant) for key, variant in variants if key.served])
 
 
@@ -154,7 +169,7 @@ def _metric(family: Family, owners: Sequence[tuple[Labels, Any]]) -> Metric:
         elif isinstance(value, dict):
             for key, count in sorted(value.items()):
                 metric.add_metric([str(part) for part in (key if isinstance(key, tuple) else (key,))], count)
-        else:
+        elif value is not None:
             metric.add_metric(labels, value)
     return metric
 

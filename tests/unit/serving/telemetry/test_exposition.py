@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from prometheus_client.core import CounterMetricFamily
 
+from trimtab.records.stream_progress import StreamProgress
 from trimtab.serving.telemetry.exposition import FAMILIES, expose
 from trimtab.stats.gateway_counts import (
     LAG_BORDERS_S,
@@ -109,3 +110,15 @@ def test_the_docs_list_every_metric_and_no_other() -> None:
     table = page[page.index("## Metrics") :].partition("Dashboards and autoscalers")[0]
     names = {f"{family.name}_total" if family.kind is CounterMetricFamily else family.name for family in FAMILIES}
     assert set(re.findall(r"`(trimtab_\w+)`", table)) == names
+
+
+def test_streams_are_shown_with_what_is_known_of_them() -> None:
+    streams = [
+        StreamProgress(source="payments", rows=7, lag=3, freshness_s=0.5),
+        StreamProgress(source="b", trouble="x"),
+    ]
+    text = expose(merge([], now=NOW), streams=streams)[0].decode()
+    assert 'trimtab_stream_rows_total{source="payments"} 7.0' in text
+    assert 'trimtab_stream_freshness_seconds{source="payments"} 0.5' in text
+    assert re.findall(r"trimtab_stream_lag_messages{.*", text) == ['trimtab_stream_lag_messages{source="payments"} 3.0']
+    assert 'trimtab_stream_flows{source="b"} 0.0' in text
