@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trimtab.definitions.views import FeatureView
+from trimtab.definitions.views import FeatureView, Selection
 from trimtab.errors import DataError, DefinitionError, nearest
 from trimtab.features.aggregates import aggregate
 from trimtab.features.table_columns import NEVER, micros, require
@@ -108,16 +108,18 @@ def rows_of_view(view: FeatureView, rows: Rows, without: Array | None = None) ->
     return pl.concat([table, short.lazy()], how="horizontal")
 
 
-def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, Rows]], *, at: str) -> pl.DataFrame:
+def point_in_time_join(
+    labels: pl.DataFrame, views: Sequence[tuple[FeatureView | Selection, Rows]], *, at: str
+) -> pl.DataFrame:
     """Return `labels` with the features of each view as they could be known at each row's time.
 
     Args:
         labels: a frame with the key columns of all views; every row is kept, in its order.
-        views: pairs of a view and the rows of its source.
+        views: pairs of a view, or some of its features as view[["a", "b"]], and the rows of its source.
         at: the column of `labels` with the time (a datetime); a row with null there gets null features.
 
     Returns:
-        `labels` with further float64 columns named `view__feature`.
+        `labels` with further columns named `view__feature`: float64, but for texts, dates and timestamps of rows.
 
     Raises:
         DataError: `labels` lacks a column, or has one of the new ones already.
@@ -132,14 +134,15 @@ def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, 
     >>> point_in_time_join(labels, [(wind, rows)], at="t")["wind__speed_mean_1h"].to_list()
     [None, 4.0]
     """
-    _check_labels(labels, [at, *(key for view, _ in views for key in view.entity.keys)])
+    chosen = [(each.view if isinstance(each, Selection) else each, each.feature_names, rows) for each, rows in views]
+    _check_labels(labels, [at, *(key for view, _, _ in chosen for key in view.entity.keys)])
     moments = micros(labels[at], where="point_in_time_join")
     joined = [labels]
-    for view, rows in views:
-        taken = [name for frame in joined for name in frame.columns if name in view.feature_names]
+    for view, names, rows in chosen:
+        taken = [name for frame in joined for name in frame.columns if name in names]
         if taken:
             raise DataError(f"column '{taken[0]}' exists already; rename it, or list view '{view.name}' only once")
-        joined.append(view_values(view, rows, labels, moments))
+        joined.append(view_values(view, rows, labels, moments).select(names))
     return pl.concat(joined, how="horizontal")
 
 

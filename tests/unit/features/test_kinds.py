@@ -331,5 +331,8 @@ def test_a_model_gets_the_chosen_features_of_a_view_alone() -> None:
         at = to_micros(DAY.replace(tzinfo=UTC) + timedelta(hours=3.5))
         found = OnlinePlan(model, online).vectors({"card": ["a"], "amount": [7.0]}, [at])
         online.close()
+    asked = pl.DataFrame({"card": ["a"], "t": [DAY + timedelta(hours=3.5)]})
+    joined = tt.point_in_time_join(asked, [(view[["since_last"]], PAID), (view["count_1h"], PAID)], at="t")
+    assert joined.drop("card", "t").rows() == [(1800.0, 1.0)]
     assert model.feature_names == ("amount", "v__amount_sum_1d", "v__since_last", "pace")
     assert found.tolist() == [[7.0, 70.0, 1800.0, 1800.0]]
