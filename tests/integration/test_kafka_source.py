@@ -178,6 +178,43 @@ def test_a_topic_that_was_made_anew_stops_the_stream_or_begins_an_epoch(
         assert "made anew" in found.losses[0].reason
 
 
+def test_messages_that_retention_removed_stop_the_stream_or_are_a_recorded_loss(
+    broker: Broker, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.send(topic, values(0, 1))
+    state = pulled(connector(broker, topic, tmp_path))[1]
+    broker.send(topic, values(2, 3, 4))
+    monkeypatch.setattr(TopicStream, "_ends", lambda *_: (4, 5))  # this broker removes nothing itself
+    with pytest.raises(StoreError, match=r"\[0\]: 2 messages were removed by the topic's retention .*'record'"):
+        pulled(connector(broker, topic, tmp_path), state)
+    messages, after, batches = pulled(connector(broker, topic, tmp_path, data_loss="record"), state)
+    assert ids(messages) == [4]
+    (loss,) = state_of(after).losses
+    assert (loss.partition, loss.first, loss.last, loss.epoch, state_of(after).lost) == (0, 2, 3, 0, 1)
+    assert pulled(connector(broker, topic, tmp_path, data_loss="record"), batches[-1].state)[0] == []
+
+
+def test_a_partition_that_ends_before_what_was_read_goes_on_at_its_end(
+    broker: Broker, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.send(topic, values(0, 1))
+    state = state_of(pulled(connector(broker, topic, tmp_path))[1])
+    ahead = msgspec.json.encode(msgspec.structs.replace(state, offsets={0: 7})).decode()
+    found = connector(broker, topic, tmp_path, data_loss="record")
+    with found.follow(ahead) as stream:
+        assert isinstance(stream, TopicStream)
+        stream._out_of_range.add(0)  # as the client says of brokers that refuse such an offset; this one says nothing
+        monkeypatch.setattr(TopicStream, "_ends", lambda *_: (0, 2))
+        batch = stream.take(wait_s=1.0, until_end=True)
+        assert batch is not None
+        loss = state_of(batch.state).losses[0]
+        assert (loss.first, loss.last, state_of(batch.state).offsets[0]) == (2, 6, 2)
+        broker.send(topic, values(2))
+        batch = stream.take(wait_s=5.0, until_end=True)
+        assert batch is not None
+        assert ids(batch.messages) == [2]
+
+
 def test_messages_of_another_topic_are_dropped_if_it_is_made_anew_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

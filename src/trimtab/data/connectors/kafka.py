@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 5_000
 """Messages taken from the client at a time."""
+FIRST_BYTES = 10_000.0
+"""Size of a message that is assumed before one has come."""
 POLL_S = 0.05
 ASK_S = 5.0
 """How long a broker may take to describe the topic."""
@@ -131,6 +133,7 @@ class TopicStream:
         self._out_of_range: set[int] = set()
         self._fresh_loss = False
         self._oldest: int | None = None
+        self._average = FIRST_BYTES
         self.partitions: tuple[int, ...] = ()
         self._topic: Topic | None = None
         try:
@@ -209,7 +212,8 @@ class TopicStream:
                 break
             if first is not None and until_end and self.caught_up:
                 break
-            most = min(AT_ONCE, source.batch_rows - taken)
+            fitting = int((limit - size) / self._average) + 1
+            most = min(AT_ONCE, source.batch_rows - taken, fitting)
             for found in consumer.consume(most, max(0.0, min(POLL_S, end - now))):
                 error, partition = found.error(), known(found.partition())
                 if error is not None:
@@ -227,6 +231,8 @@ class TopicStream:
                 size += len(value or b"")
                 messages.append(Message(places[partition], offset, value, metadata(found)))
             now = self._clock.now().timestamp()
+            if messages:
+                self._average = max(1.0, size / len(messages))
             if first is None and counts:
                 first = now
         self._oldest = oldest
@@ -274,11 +280,7 @@ class TopicStream:
     def _whole(self, state: StreamState, partition: int) -> StreamState:
         """Return the state after what a partition has lost."""
         offset = state.offsets[partition]
-        try:
-            place = TopicPartition(self._source.topic, partition)
-            low, high = known(self._consumer.get_watermark_offsets(place, timeout=ASK_S))
-        except KafkaException as error:
-            raise BrokerAway(f"{self._source.where}: {text_of(error)}") from None
+        low, high = self._ends(partition)
         if offset < low:
             reason = f"{low - offset:,} messages were removed by the topic's retention before they were read"
             loss = Loss(epoch=state.epoch, partition=partition, first=offset, last=low - 1, reason=reason)
@@ -289,6 +291,14 @@ class TopicStream:
             return state
         state = self._lose(state, loss)
         return msgspec.structs.replace(state, offsets={**state.offsets, partition: low})
+
+    def _ends(self, partition: int) -> tuple[int, int]:
+        """Return the oldest offset of a partition, and the one behind its newest message. Raises BrokerAway."""
+        try:
+            place = TopicPartition(self._source.topic, partition)
+            return known(self._consumer.get_watermark_offsets(place, timeout=ASK_S))
+        except KafkaException as error:
+            raise BrokerAway(f"{self._source.where}: {text_of(error)}") from None
 
     def _lose(self, state: StreamState, loss: Loss) -> StreamState:
         """Return a state with a loss. Raises StoreError if the source does not record losses."""

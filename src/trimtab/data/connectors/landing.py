@@ -12,6 +12,7 @@ refused (`Conflict`), and goes on from the state of the other.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +26,21 @@ from trimtab.data.connectors.message_rows import Message, Refusal, RowReader
 from trimtab.data.connectors.micro_batches import StreamConnector
 from trimtab.data.connectors.pulling import pull_id
 from trimtab.data.ingest import Ingested
+from trimtab.data.notes import Repetition, note_lines, notes_on
 from trimtab.data.quarantine import COLUMNS, quarantine_table, row_texts
 from trimtab.errors import DataError
 from trimtab.records.data import CheckFailure, CheckReport, TableVersion
 from trimtab.stores.metadata.contract import latest
 
+log = logging.getLogger(__name__)
+
+VALIDATED = "is judged by trimtab validate, not while a stream lands"
+BATCH_CHECKS = {
+    "volume": "is for files and pulls, not for streams",
+    "distribution": "is for files and pulls, not for streams",
+    "duplicates": VALIDATED,
+    "references": VALIDATED,
+}
 UNREADABLE = "readable"
 """Name of the check that a message gives a row."""
 MOST_UNREADABLE = 1_000
@@ -68,6 +79,10 @@ class Landing:
         self._version = -1
         self._rows = 0
         self._held: tuple[Message, ...] = ()
+        self._told: set[tuple[str, str]] = set()
+        for name, what in BATCH_CHECKS.items():
+            if getattr(intake.own, name):
+                log.warning("%s: checks.%s.%s %s", intake.source.where, intake.table, name, what)
         self._reader: RowReader
         self._open()
 
@@ -94,6 +109,7 @@ class Landing:
         batch, failed = pull_id(self._intake.table, since), self._failed(frame, checked, rows.origins)
         if rows.refused or failed:
             self._quarantine(checked, [*rows.refused, *failed], batch=batch, label=label, messages=len(messages))
+        self._tell_notes(kept)
         first, version = self._append(kept, batch=batch, since=since, state=state)
         self._held = ()
         return Landed(label, kept.num_rows, len(rows.refused) + len(failed), version, pl.DataFrame(kept), first)
@@ -125,6 +141,22 @@ class Landing:
         )
         intake.metadata.put(made)
         return made
+
+    def _tell_notes(self, rows: pa.Table) -> None:
+        """Log what is odd of rows that pass all checks: once for each column and kind."""
+        nothing = Repetition(pl.Series("row", [], dtype=pl.UInt32), 0)
+        found = notes_on(
+            pl.DataFrame(rows),
+            self._intake.source,
+            keys=self._intake.keys,
+            naive=self._reader.naive,
+            repetition=nothing,
+            now=self._intake.clock.now(),
+        )
+        new = [note for note in found if (note.column, note.check) not in self._told]
+        self._told |= {(note.column, note.check) for note in new}
+        for line in note_lines(new):
+            log.warning("%s: %s", self._intake.source.where, line)
 
     def _append(self, rows: pa.Table, *, batch: str, since: str | None, state: str) -> tuple[int, int]:
         """Append rows, and return the number of the first of them in the table, and its version."""
@@ -159,7 +191,7 @@ class Landing:
 
     def _check(self, frame: pl.DataFrame) -> Checked:
         source = self._intake.source
-        return check(frame, self._intake.schema, timestamp=source.timestamp, known_at=source.known_at)
+        return check(frame, self._intake.schema, timestamp=source.timestamp, known_at=source.known_at, pii=source.pii)
 
     def _failed(self, frame: pl.DataFrame, checked: Checked, origins: Sequence[Message]) -> list[Refusal]:
         texts = row_texts(frame, checked.failing)

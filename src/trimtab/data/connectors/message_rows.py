@@ -18,12 +18,13 @@ import msgspec
 import pyarrow as pa
 
 from trimtab.data.file_reading import content_of
-from trimtab.data.times import UTC_MICROS, TimeFormat, to_utc_micros
+from trimtab.data.times import UTC_MICROS, TimeFormat, count_naive, to_utc_micros
 from trimtab.definitions.sources import Source
 from trimtab.errors import DataError, StoreError, nearest
 from trimtab.stores.tables.schema_fit import wider
 
 NESTED = "__"
+HIDDEN = "a value that is personal data, not shown"
 SHOWN_BYTES = 2_000
 """Of a message that cannot be read, in its quarantine row."""
 GROW = ". To let tables grow, set checks.evolution.add_columns: allow in trimtab.yaml"
@@ -111,6 +112,8 @@ class RowReader:
                 self._kinds[column.name] = _kind_of_type(column.type)
         self._kinds |= source.dtypes
         self._kinds |= dict.fromkeys(self._times, "any")
+        self.naive: dict[str, int] = {}
+        """Times without a zone, which were taken as UTC, by column."""
         self._unknown = {column.name for column in like or () if column.name not in self._kinds}
         """Columns without any value so far, whose kind is learned."""
         if like is None:
@@ -233,8 +236,12 @@ class RowReader:
             try:
                 msgspec.convert(value, self._field(name))
             except msgspec.ValidationError:
-                return f"{name}: is {_words(value)}; expected {self._kinds[name]}"
+                return f"{name}: is {self._shown(name, value)}; expected {self._kinds[name]}"
         return _first_line(error)
+
+    def _shown(self, name: str, value: Any) -> str:
+        """Return a value in words; that of a column with personal data is not shown."""
+        return HIDDEN if name in self._source.pii else _words(value)
 
     def _columns(
         self, parsed: list[Any], origins: list[Message], refused: list[Refusal]
@@ -246,23 +253,24 @@ class RowReader:
         arrays: dict[str, pa.ChunkedArray] = {}
         for name, values in lists.items():
             if name in self._times and name not in self._metadata:
-                arrays[name], misread = self._read_times(values)
+                arrays[name], misread = self._read_times(name, values)
                 wrong |= {n: f"{name}: {why}" for n, why in misread.items() if n not in wrong}
                 continue
             try:
                 arrays[name] = self._array(name, values)
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, DataError):
-                wrong |= {n: f"{name}: {why}" for n, why in _misfits(values).items() if n not in wrong}
+                wrong |= {n: f"{name}: {why}" for n, why in self._misfits(name, values).items() if n not in wrong}
         kept = [n for n in range(len(parsed)) if n not in wrong]
         if not wrong:
             return arrays, kept
         refused += [refusal(origins[n], reason) for n, reason in sorted(wrong.items())]
         return self._columns([parsed[n] for n in kept], [origins[n] for n in kept], refused)[0], kept
 
-    def _read_times(self, values: list[Any]) -> tuple[pa.ChunkedArray, dict[int, str]]:
+    def _read_times(self, name: str, values: list[Any]) -> tuple[pa.ChunkedArray, dict[int, str]]:
         """Return values as times, null where one cannot be read, and why: each alone, whatever the others look like."""
         found: list[int | None] = [None] * len(values)
         wrong: dict[int, str] = {}
+        naive = [0]
         kinds: dict[str, list[int]] = {}
         for n, value in enumerate(values):
             if value is not None:
@@ -271,10 +279,14 @@ class RowReader:
         def read(places: list[int]) -> None:
             try:
                 column = pa.chunked_array([pa.array([values[n] for n in places])])
+                if (without := count_naive(column)) and self._source.time_zone is None:
+                    naive[0] += without
                 times = to_utc_micros(column, place=PLACE, how=self._how).cast(pa.int64()).to_pylist()
             except (DataError, pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
                 if len(places) == 1:
-                    wrong[places[0]] = _first_line(error).removeprefix(f"{PLACE}: ").replace("row 1: ", "", 1)
+                    reason = _first_line(error).removeprefix(f"{PLACE}: ").replace("row 1: ", "", 1)
+                    hidden = name in self._source.pii
+                    wrong[places[0]] = f"is {HIDDEN}, and no time" if hidden else reason
                     return
                 read(places[: len(places) // 2])
                 read(places[len(places) // 2 :])
@@ -284,7 +296,29 @@ class RowReader:
 
         for places in kinds.values():
             read(places)
+        if naive[0]:
+            self.naive[name] = self.naive.get(name, 0) + naive[0]
         return pa.chunked_array([pa.array(found, pa.int64()).cast(UTC_MICROS)]), wrong
+
+    def _misfits(self, name: str, values: list[Any]) -> dict[int, str]:
+        """Return the values that no column can hold together with most of the others: by number, why."""
+        kinds = [_kind_of_value(value) if value is not None else "" for value in values]
+        kinds = [type(v).__name__ if k == "any" else k for k, v in zip(kinds, values, strict=True)]
+        most = Counter("number" if kind == "integer" else kind for kind in kinds if kind).most_common(1)
+        expected = most[0][0] if most else ""
+        same = {expected, ""} | ({"integer", "number"} if expected == "number" else set())
+        found = {
+            n: f"is {self._shown(name, values[n])}; expected {expected}"
+            for n, kind in enumerate(kinds)
+            if kind not in same
+        }
+        for n, (kind, value) in enumerate(zip(kinds, values, strict=True)):
+            if kind == "integer" and not -(2**63) <= value < 2**63:
+                found[n] = f"is {self._shown(name, value)}, beyond 64 bits; send it as text"
+        if not found:  # no single value is at fault, so the first is as good as any: the batch gets smaller, and ends
+            first = next(n for n, value in enumerate(values) if value is not None)
+            found[first] = f"is {self._shown(name, values[first])}, which no column can hold"
+        return found
 
     def _array(self, name: str, values: list[Any]) -> pa.ChunkedArray:
         if name in self._metadata:
@@ -407,23 +441,6 @@ def _kind_of_type(type_: pa.DataType) -> str:
     if pa.types.is_integer(type_):
         return "integer"
     return "number" if pa.types.is_floating(type_) else "any"
-
-
-def _misfits(values: list[Any]) -> dict[int, str]:
-    """Return the values that no column can hold together with most of the others: by number, why."""
-    kinds = [_kind_of_value(value) if value is not None else "" for value in values]
-    kinds = [type(v).__name__ if k == "any" else k for k, v in zip(kinds, values, strict=True)]
-    most = Counter("number" if kind == "integer" else kind for kind in kinds if kind).most_common(1)
-    expected = most[0][0] if most else ""
-    same = {expected, ""} | ({"integer", "number"} if expected == "number" else set())
-    found = {n: f"is {_words(values[n])}; expected {expected}" for n, kind in enumerate(kinds) if kind not in same}
-    for n, (kind, value) in enumerate(zip(kinds, values, strict=True)):
-        if kind == "integer" and not -(2**63) <= value < 2**63:
-            found[n] = f"{value} does not fit into 64 bits; send it as text"
-    if not found:  # no single value is at fault, so the first is as good as any: the batch gets smaller, and ends
-        first = next(n for n, value in enumerate(values) if value is not None)
-        found[first] = f"is {_words(values[first])}, which no column can hold"
-    return found
 
 
 def _words(value: object) -> str:

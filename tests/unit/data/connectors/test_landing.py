@@ -163,3 +163,21 @@ def test_columns_that_come_later_are_known_to_the_next_batch(tmp_path: Path) -> 
     rows = shop.tables.scan("payments").collect()
     assert rows["channel"].to_list() == [None, "web", "pos"]
     assert rows["n"].to_list() == [None, 1.0, 1.5]
+
+
+def test_what_is_odd_of_rows_is_told_once(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    landing = shop.open()
+    land(landing, [message(0, at="2026-01-01T00:00:00")], None, "1")
+    land(landing, [message(1, at="2026-01-01T00:00:00"), message(2, at="2030-01-01T00:00:00Z")], "1", "3")
+    land(landing, [message(3, at="2030-01-01T00:00:00Z")], "3", "4")
+    assert [record.getMessage().partition(", ")[0] for record in caplog.records] == [
+        "Source 'payments': at: 1 row without a time zone",
+        "Source 'payments': at: 1 row in the future",
+    ]
+
+
+def test_checks_of_whole_batches_are_not_passed_over_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Shop(tmp_path, {"payments": {"volume": {"min": 10}}}).open()
+    assert "checks.payments.volume is for files and pulls, not for streams" in caplog.text

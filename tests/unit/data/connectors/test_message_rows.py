@@ -80,7 +80,7 @@ def test_a_first_batch_makes_the_columns_by_what_most_messages_have() -> None:
         ({"id": "seven", "at": AT}, "id: is the text 'seven'; expected integer"),
         ({"id": True, "at": AT}, "id: is the boolean true; expected integer"),
         ({"id": 1.5, "at": AT}, "the key 1.5 is a double"),
-        ({"id": 2**70, "at": AT}, "does not fit into 64 bits"),
+        ({"id": 2**70, "at": AT}, "beyond 64 bits; send it as text"),
         ({"id": 1, "amount": "3", "at": AT}, "amount: is the text '3'; expected number"),
         ({"id": 1, "at": "yesterday"}, "'yesterday' is not a time"),
         ({"id": 1, "at": AT, "cards": "x"}, "the table has no column 'cards'. Did you mean 'card'"),
@@ -111,6 +111,23 @@ def test_an_integer_column_gets_wider_with_its_first_fraction_unless_dtypes_fix_
     fixed = reader(table, source=Source("payments", timestamp="at", dtypes={"n": "integer"})).rows(values)
     assert [row["n"] for row in rows(fixed)] == [2]
     assert "n: is the number 2.5; expected integer" in fixed.refused[0].reason
+
+
+def test_personal_data_is_in_no_reason() -> None:
+    source = Source("payments", timestamp="at", key=["id"], pii=["card", "amount", "at"])
+    values = [{"id": 1, "at": AT, "card": ["4111"], "amount": 1.0}, {"id": 2, "at": AT, "amount": "4111"}]
+    found = reader(source=source).rows(messages([*values, {"id": 3, "at": "4111 1111"}, {"id": 2**70, "at": AT}]))
+    assert [origin.number for origin in found.origins] == [0]
+    assert [each.number for each in found.refused] == [1, 2, 3]
+    assert not any("4111" in each.reason for each in found.refused)
+    assert "amount: is a value that is personal data, not shown; expected number" in found.refused[0].reason
+
+
+def test_times_without_a_zone_are_counted() -> None:
+    read = reader()
+    read.rows(messages([{"id": 1, "at": "2026-01-01T00:00:00"}, {"id": 2, "at": AT}]))
+    read.rows(messages([{"id": 3, "at": "2026-01-01 00:00"}]))
+    assert read.naive == {"at": 2}
 
 
 def test_metadata_columns_come_from_outside_of_the_value() -> None:
