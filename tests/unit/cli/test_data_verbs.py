@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,18 @@ def test_checks_are_drafted_once_and_written_as_a_page(project: Path) -> None:
     assert "http" not in page
     with pytest.raises(UsageError, match="of which table"):
         run(project, "validate", "--as-of", "0")
+
+
+def test_an_ingest_of_a_database_tells_of_batches_and_has_no_rebuild(project: Path) -> None:
+    with closing(sqlite3.connect(project / "shop.db")) as shop, shop:
+        shop.execute("CREATE TABLE sales (id INTEGER, at TEXT)")
+        shop.executemany("INSERT INTO sales VALUES (?, ?)", [(n, f"2024-01-01T0{n}:00Z") for n in range(5)])
+    options = 'connection="sqlite:///shop.db", table="sales", timestamp="at", cursor="id", batch_rows=2'
+    with (project / "definitions.py").open("a") as file:
+        file.write(f'sales = tt.SQLSource("sales", {options})\n')
+    assert "sales: 5 rows from 3 batches" in run(project, "ingest", "sales")
+    assert "sales: no new rows" in run(project, "ingest", "sales")
+    assert json.loads(run(project, "ingest", "sales", "--json"))[0]["skipped"] == "already in sales@2"
+    assert "sales: pass  sales@2: all of 5 rows pass" in run(project, "validate", "sales")
+    with pytest.raises(UsageError, match="--rebuild reads files again, and source 'sales' is a SQLSource"):
+        run(project, "ingest", "sales", "--rebuild")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -92,6 +94,23 @@ def test_after_an_ingest_names_are_checked_against_the_table(workspace: Workspac
     assert found(folder, "source rows").text == "1 file"
     (folder / "definitions.py").write_text(DEFINITIONS.replace('["a"]', '["b"]'))
     assert (found(folder, "model delay").verdict, found(folder, "model delay").wrong) == ("fail", True)
+
+
+def test_a_database_is_asked_and_one_that_is_not_there_comes_with_its_remedy(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "shop.db")) as shop:
+        shop.execute("CREATE TABLE rows (id INTEGER, at TEXT, a REAL, late INTEGER)")
+    source = 'tt.SQLSource("rows", connection="sqlite:///shop.db", table="rows", timestamp="at", cursor="id")'
+    text = DEFINITIONS.replace('tt.FileSource("rows", "rows.csv", timestamp="at")', source)
+    (folder / "definitions.py").write_text(text)
+    assert (found(folder, "source rows").verdict, found(folder, "source rows").text) == (
+        "ok",
+        "4 columns in SQLite shop.db",
+    )
+    (folder / "definitions.py").write_text(text.replace("shop.db", "shp.db"))
+    gone = found(folder, "source rows")
+    assert gone.verdict == "fail"
+    assert "Did you mean 'shop.db'?" in gone.text
+    assert gone.remedy == "start it, or change what definitions.py says of it"
 
 
 def test_what_serves_and_what_runs_is_told(workspace: Workspace, folder: Path) -> None:
