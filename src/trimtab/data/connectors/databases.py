@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.pool import NullPool
 
 from trimtab.data.connectors.contract import Access, Pull, Unreachable
-from trimtab.data.json_rows import column_of
+from trimtab.data.json_rows import BadValue, column_of
 from trimtab.data.source_files import nearest_existing
 from trimtab.definitions.secrets import Secret, reveal
 from trimtab.definitions.sql_source import DATABASES, SQLSource
@@ -336,7 +336,10 @@ def _column(values: list[Any], name: str, place: str, *, is_text: bool) -> pa.Ar
     """Return values of a database as a column. Raises DataError for a type that tables do not hold."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) != 1 or kinds <= {bool, int, float, str, list}:
-        return column_of(values, name, place, is_text=is_text)
+        try:
+            return column_of(values, name, is_text=is_text)
+        except BadValue as error:
+            raise DataError(f"{place}: row {error.row + 1}: {error}") from None
     (kind,) = kinds
     if kind is UUID or is_text:
         return pa.array([None if value is None else str(value) for value in values], pa.string())

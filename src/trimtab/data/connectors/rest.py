@@ -25,6 +25,7 @@ try:
 except ImportError as missing:
     raise MissingExtra("dlt", "api") from missing
 
+import polars as pl
 from dlt.common.configuration.specs import RuntimeConfiguration
 from dlt.sources.helpers.rest_client.client import PageData, RESTClient
 from dlt.sources.helpers.rest_client.detector import PaginatorFactory, find_response_page_data
@@ -44,9 +45,9 @@ from requests import Request, Response
 
 from trimtab.clock import Clock, SystemClock
 from trimtab.data.connectors.contract import Access, Connector, Pull
-from trimtab.data.connectors.json_rows import BadValue, flatten, frame_of
 from trimtab.data.connectors.rest_cursor import Cursor, CursorValue
 from trimtab.data.connectors.rest_session import RestSession
+from trimtab.data.json_rows import BadValue, flatten, table_of
 from trimtab.definitions.rest_source import RESTSource
 
 _TOTALS = ("total", "total_count", "totalcount", "count", "total_results", "totalresults")
@@ -175,7 +176,7 @@ class RestConnector:
     ) -> Pull:
         texts = [name for name, kind in self._source.dtypes.items() if kind == "text"]
         try:
-            frame = frame_of(rows, texts=texts)
+            frame = pl.DataFrame(table_of(rows, texts=texts))
         except BadValue as error:
             url, number = places[error.row]
             raise self._error(f"{url}: row {number}: {error}") from None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from trimtab import units
 from trimtab.clock import EPOCH, parse_time
-from trimtab.data.connectors.json_rows import SEPARATOR
+from trimtab.data.json_rows import SEPARATOR
 from trimtab.definitions.rest_source import RESTSource
 from trimtab.errors import DefinitionError
 from trimtab.units import MICROS

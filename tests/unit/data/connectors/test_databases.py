@@ -198,7 +198,7 @@ def test_what_the_database_does_not_have_is_named(shop: Database, options: dict[
 
 def test_values_of_several_kinds_in_one_column_are_refused_or_text(shop: Database) -> None:
     shop.add((1, at(0), 1, "a"), (2, at(1), "many", "b"))
-    with pytest.raises(DataError, match="column 'amount': is a number in row 1, and text, many, in row 2"):
+    with pytest.raises(DataError, match="row 2: column 'amount' is 'many', and numbers in rows before"):
         shop.pulled(cursor="id").ingest()
     pulled = shop.pulled(cursor="id", dtypes={"amount": "text"})
     pulled.ingest()
