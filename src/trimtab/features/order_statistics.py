@@ -292,11 +292,11 @@ def quantiles(part: Part, leaves: Sequence[Aggregation], window: Window, column:
 
 
 def deviations(part: Part, leaves: Sequence[Aggregation], window: Window, column: Array | None) -> list[Array]:
-    """Return the sample standard deviation for each query. Arguments as in `quantiles`; leaves: one."""
+    """Return the sample standard deviation for each query, once for each leaf. Arguments as in `quantiles`."""
     assert column is not None
     present = np.isfinite(column)
     numbers, exponent = whole_numbers(np.where(present, column, 0.0))
-    return swept(part, window, present, lambda: Deviation(numbers, exponent), 1)
+    return swept(part, window, present, lambda: Deviation(numbers, exponent), 1) * len(leaves)
 
 
 def decayed(part: Part, leaves: Sequence[Aggregation], window: Window, column: Array | None) -> list[Array]:

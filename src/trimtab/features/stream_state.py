@@ -201,7 +201,7 @@ class StreamUpdater:
             position, gaps = self.position, tuple[tuple[int, int], ...]()
             if position is not None and watermark is not None:
                 gaps = position.after(watermark, until)
-                same = version is None or position.version == version
+                same = version is not None and position.version == version
                 now = msgspec.structs.replace(position, gaps=gaps, **({} if version is None else {"version": version}))
                 if self.view.over is not None:  # a row of one entity may change the values of others
                     if not full and same and position.due > until:
