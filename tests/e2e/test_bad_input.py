@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from kit.commands import trimtab
+from kit.commands import typed
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_mistake_is_told_with_its_place(fresh_project: Path, file: str, old: s
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    done = trimtab("run", "-p", fresh_project, "--as-of", "2013-03-01", check=False)
+    done = typed("run", "-p", fresh_project, "--as-of", "2013-03-01", check=False)
     assert done.returncode == 2, done.stderr
     assert re.search(expected, done.stderr.replace("\n", " ")), done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -39,7 +39,7 @@ def test_a_mistake_is_told_with_its_place(fresh_project: Path, file: str, old: s
 def test_a_batch_with_too_many_bad_rows_is_refused_whole(fresh_project: Path) -> None:
     path = next((fresh_project / "data" / "flights").glob("2013-02.parquet"))
     pl.read_parquet(path).with_columns(distance=-pl.col("distance")).write_parquet(path)
-    done = trimtab("ingest", "-p", fresh_project, check=False)
+    done = typed("ingest", "-p", fresh_project, check=False)
     assert done.returncode == 1
     assert "2013-02.parquet" in done.stderr
     assert "distance" in done.stderr
@@ -49,7 +49,7 @@ def test_a_batch_with_too_many_bad_rows_is_refused_whole(fresh_project: Path) ->
 def test_a_changed_schema_is_refused_with_the_difference(fresh_project: Path) -> None:
     path = next((fresh_project / "data" / "flights").glob("2013-02.parquet"))
     pl.read_parquet(path).rename({"distance": "miles"}).write_parquet(path)
-    done = trimtab("ingest", "-p", fresh_project, check=False)
+    done = typed("ingest", "-p", fresh_project, check=False)
     assert done.returncode == 1
     assert "distance" in done.stderr
     assert "miles" in done.stderr
@@ -72,7 +72,7 @@ def test_a_changed_schema_is_refused_with_the_difference(fresh_project: Path) ->
 def test_a_command_that_cannot_run_says_what_to_do(
     fresh_project: Path, arguments: tuple[str, ...], code: int, expected: str
 ) -> None:
-    done = trimtab(*(a.format(project=fresh_project) for a in arguments), check=False)
+    done = typed(*(a.format(project=fresh_project) for a in arguments), check=False)
     assert expected in done.stderr.replace("\n", " "), done.stderr
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,8 @@ import polars as pl
 import pytest
 
 from e2e.kit import edit_policy, stop_everything
-from kit.commands import trimtab
+from kit.commands import trimtab, typed
+from kit.sharing import made_once
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.records.control import Decision, Suspicion, WorkflowStep
 from trimtab.records.monitoring import WindowReport
@@ -22,7 +24,7 @@ from trimtab.stores.metadata.contract import latest
 DEFINITIONS = """
 import trimtab as tt
 
-examples = tt.FileSource("examples", "data/examples.parquet", timestamp="at")
+examples = tt.FileSource("examples", "data/*.parquet", timestamp="at")
 model = tt.Model("m", task="binary", examples=examples, label="y", features=["a", "b"])
 
 
@@ -43,7 +45,7 @@ retrain: { refresh: { every: 2d, shadows: 2 }, quarantine: { min_windows: 20 } }
 serving: { port: 0 }
 """
 START = datetime(2024, 1, 1, tzinfo=UTC)
-MINUTES = 20
+DAYS, MINUTES = 19, 20
 TRAINED = START + timedelta(days=6)
 
 
@@ -51,27 +53,44 @@ def day(number: float) -> datetime:
     return START + timedelta(days=number)
 
 
-def write_examples(folder: Path, *, days: int, flipped: tuple[float, float] = (0, 0)) -> None:
-    """Write rows of every 20 minutes; labels between the flipped days are the wrong ones."""
-    rows = days * 24 * 60 // MINUTES
+def write_examples(path: Path, first: datetime, last: datetime, *, flipped: tuple[float, float] = (0, 0)) -> None:
+    """Write the rows between two times, one every 20 minutes; labels between the flipped days are the wrong ones."""
+    rows = DAYS * 24 * 60 // MINUTES
     rng = np.random.default_rng(3)
     X = rng.normal(size=(rows, 2))
     y = X[:, 0] + 0.7 * X[:, 1] + rng.normal(size=rows) > 0
     at = [START + timedelta(minutes=MINUTES * n) for n in range(rows)]
     wrong = np.array([day(flipped[0]) <= moment < day(flipped[1]) for moment in at])
-    (folder / "data").mkdir(parents=True, exist_ok=True)
     frame = pl.DataFrame({"at": at, "a": X[:, 0], "b": X[:, 1], "y": np.where(wrong, ~y, y).astype(float)})
-    frame.write_parquet(folder / "data" / "examples.parquet")
+    frame.filter((pl.col("at") >= first) & (pl.col("at") < last)).write_parquet(path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """A project with a champion of the first days."""
+
+    def make(folder: Path) -> None:
+        (folder / "data").mkdir(parents=True)
+        (folder / "definitions.py").write_text(DEFINITIONS)
+        (folder / "trimtab.yaml").write_text(POLICY)
+        write_examples(folder / "data" / "first.parquet", START, TRAINED)
+        trimtab("run", "-p", folder, "--as-of", TRAINED.isoformat())
+
+    return made_once(tmp_path_factory, pytestconfig, "refreshed", make)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    made = tmp_path / "project"
-    made.mkdir()
-    (made / "definitions.py").write_text(DEFINITIONS)
-    (made / "trimtab.yaml").write_text(POLICY)
+def folder(trained: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the project, without the days after the training."""
+    made = Path(shutil.copytree(trained, tmp_path / "project"))
     yield made
     stop_everything(made)
+
+
+def bring_rest(folder: Path, days: int, flipped: tuple[float, float] = (0, 0)) -> None:
+    """Take in the rows after the training, up to a day."""
+    write_examples(folder / "data" / "rest.parquet", TRAINED, day(days), flipped=flipped)
+    typed("ingest", "-p", folder)
 
 
 def replay(folder: Path, first: float, last: float) -> Workspace:
@@ -93,8 +112,7 @@ def decided(workspace: Workspace, action: str) -> list[Decision]:
 
 def test_refreshes_serve_at_once_and_a_shadow_that_leads_comes_back(folder: Path) -> None:
     # given a model that is refreshed every two days
-    write_examples(folder, days=19)
-    trimtab("run", "-p", folder, "--as-of", TRAINED.isoformat())
+    bring_rest(folder, days=DAYS)
     # when a refresh is due, then its model is fitted on all rows, serves at once, and the one before stays as a shadow
     workspace = replay(folder, 6, 9)
     (refresh,) = decided(workspace, "retrain")
@@ -122,7 +140,7 @@ def test_refreshes_serve_at_once_and_a_shadow_that_leads_comes_back(folder: Path
     workspace = replay(folder, 14, 19)
     after = [r for r in workspace.metadata.find(Revision, oldest_first=True) if way_back and r.number > way_back.number]
     assert after[0].action == "shadow"
-    text = trimtab("status", "-p", folder).stdout
+    text = typed("status", "-p", folder).stdout
     assert "champion before" in text
     assert (
         "on probation" in " ".join(s.outcome for s in workspace.metadata.find(WorkflowStep, model="m", step="compare"))
@@ -132,8 +150,7 @@ def test_refreshes_serve_at_once_and_a_shadow_that_leads_comes_back(folder: Path
 
 def test_grossly_wrong_labels_neither_train_nor_stay_unnoticed(folder: Path) -> None:
     # given labels that are all wrong for two days
-    write_examples(folder, days=14, flipped=(9, 11))
-    trimtab("run", "-p", folder, "--as-of", TRAINED.isoformat())
+    bring_rest(folder, days=14, flipped=(9, 11))
     # when the loop runs through them
     workspace = replay(folder, 6, 14)
     # then these windows are suspected by their loss and held back from every training set
@@ -149,7 +166,7 @@ def test_grossly_wrong_labels_neither_train_nor_stay_unnoticed(folder: Path) -> 
     assert notes[0].start == day(9), "at the first wrong window"
     last = workspace.metadata.find(WindowReport, model="m", stage="matured", role="champion", limit=8)
     assert np.mean([w.metrics["roc_auc"] for w in last]) > 0.8
-    text = trimtab("suspects", "-p", folder).stdout
+    text = typed("suspects", "-p", folder).stdout
     assert "held" in text
-    said = trimtab("suspects", "let-in", found[0].start.isoformat(), "--reason", "they were right", "-p", folder).stdout
+    said = typed("suspects", "let-in", found[0].start.isoformat(), "--reason", "they were right", "-p", folder).stdout
     assert "let in" in said

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dbos import DBOS
 
 from integration.gateway_project import GatewayProject
 from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.retraining import APPROVAL, MATURED
-from trimtab.app.loop.steering import Steering, read_progress
+from trimtab.app.loop.steering import PROGRESS, Steering, read_progress
 from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts
@@ -107,6 +108,26 @@ def test_windows_of_the_champion_alone_wake_nobody(workspace: Workspace, steerin
     steering.step()
     assert matured(workspace) == {"champion"}
     assert told(workspace) == 1
+
+
+def test_a_step_without_news_asks_for_workflows_once_and_writes_nothing(
+    workspace: Workspace, steering: Steering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    list_workflows = DBOS.list_workflows
+    monkeypatch.setattr(DBOS, "list_workflows", lambda **how: asked.append(how["name"]) or list_workflows(**how))  # type: ignore[func-returns-value]
+    steering.step()
+    before = (workspace.run_folder / PROGRESS).stat()
+    asked.clear()
+    assert not steering.step()
+    after = (workspace.run_folder / PROGRESS).stat()
+    assert (len(asked), after.st_ino, after.st_mtime_ns) == (1, before.st_ino, before.st_mtime_ns)
+    # and news are written
+    play(workspace.predictions, World(), [0], [CHAMPION])
+    steering.step()
+    progress = read_progress(workspace.run_folder)
+    assert progress is not None
+    assert progress.rows > 0
 
 
 def test_another_revision_is_told(workspace: Workspace, steering: Steering) -> None:
