@@ -16,7 +16,7 @@ app = Verbs()
 
 @app.command()
 def init(
-    template: Annotated[str, typer.Argument(help="Name of the template: flights, bikes, blank.")] = "flights",
+    template: Annotated[str, typer.Argument(help="Name of the template: flights, bikes, fraud, blank.")] = "flights",
     into: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Folder to make; the template's name by default.")
     ] = None,
