@@ -131,7 +131,7 @@ def _feed(context: Context, *, until: datetime) -> None:
     if not templates.is_sent(workspace.project.folder):
         start_broker(workspace)
         say(templates.produce(workspace.project.folder, "--to", until.isoformat()))
-    run_streams(workspace, until_caught_up=True, say=say)
+    run_streams(workspace, until_caught_up=True, values=False, say=say)
 
 
 def _show_versions_and_stream(context: Context, options: Sequence[str]) -> None:

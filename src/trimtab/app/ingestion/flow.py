@@ -37,10 +37,11 @@ LONGEST_PAUSE_S = 30.0
 class Flow:
     """One source. `run` is for a thread of its own; `progress` may be read by others."""
 
-    def __init__(self, workspace: Workspace, source: Source) -> None:
+    def __init__(self, workspace: Workspace, source: Source, *, values: bool = True) -> None:
+        """Prepare it. values: whether online values are brought up to date."""
         self._workspace, self._source = workspace, source
         self._landing: Landing | None = None
-        self._online = OnlineValues(workspace, source.name)
+        self._online = OnlineValues(workspace, source.name, off=not values)
         self._stream: MessageStream | None = None
         self._open = ExitStack()
         self._state: str | None = None

@@ -44,11 +44,13 @@ def stream(
     name: str | None = None,
     *,
     until_caught_up: bool = False,
+    values: bool = True,
     say: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[StreamProgress, ...]:
     """Let one stream of the project, or all, flow until `stop` or until all are caught up; return what was done.
 
+    values: whether online values are brought up to date; else rows land alone.
     Raises UsageError without a stream, Locked when another process reads them, and with `until_caught_up` the error
     that ended a stream.
     """
@@ -61,7 +63,8 @@ def stream(
             broker, started = start_broker(workspace)
             say(f"broker   {broker.address}{'' if started else ' (was running already)'}; {IN_MEMORY}")
         try:
-            return _flow(workspace, sources, until_caught_up=until_caught_up, local=local, say=say, stop=stop)
+            flows = [Flow(workspace, source, values=values) for source in sources]
+            return _flow(workspace, flows, until_caught_up=until_caught_up, local=local, say=say, stop=stop)
         finally:
             if local and holder(workspace, LOOP) is None:
                 stop_broker(workspace)  # else `up` does, which started it
@@ -84,15 +87,14 @@ def _chosen(workspace: Workspace, name: str | None) -> list[Source]:
 
 def _flow(
     workspace: Workspace,
-    sources: Sequence[Source],
+    flows: Sequence[Flow],
     *,
     until_caught_up: bool,
     local: bool,
     say: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> tuple[StreamProgress, ...]:
-    flows, ended = [Flow(workspace, source) for source in sources], threading.Event()
-    since = workspace.now()
+    ended, since = threading.Event(), workspace.now()
     threads = [
         threading.Thread(
             target=flow.run, args=(ended,), kwargs={"until_caught_up": until_caught_up}, name=flow.progress.source

@@ -22,6 +22,14 @@ def stream(
     until_caught_up: Annotated[
         bool, typer.Option("--until-caught-up", help="End when all messages that there are have landed.")
     ] = False,
+    values: Annotated[
+        bool,
+        typer.Option(
+            "--values/--no-values",
+            help="Bring online values up to date. Without, `trimtab features` does it later, "
+            "which is quicker for a long past.",
+        ),
+    ] = True,
 ) -> None:
     """Let streams flow into tables and online values.
 
@@ -34,5 +42,5 @@ def stream(
         if not context.json:
             say(line)
 
-    done = run_streams(context.workspace, source, until_caught_up=until_caught_up, say=tell, stop=stop)
+    done = run_streams(context.workspace, source, until_caught_up=until_caught_up, values=values, say=tell, stop=stop)
     context.show(done, lambda done: say("\n".join(map(progress_line, done))))
