@@ -41,6 +41,7 @@ from trimtab.features.view_rows import (
     check_columns,
     choose_rows,
     distinct_keys,
+    numbers_of,
     read_moments,
     value_columns,
 )
@@ -440,7 +441,8 @@ class StreamUpdater:
         if source.key:
             stands = told <= until
             stands[gone] = False
-            state |= self._standing(table, rows, keys, np.flatnonzero(stands), told, effective)
+            owners = numbers_of(view, moments.select(view.entity.keys), numbered)
+            state |= self._standing(table, owners, keys, np.flatnonzero(stands), told, effective)
         entries = timeline_entries(rows, keys)
         return self._online.write(self._id, entries, until=until, replace=True, state=state)
 
@@ -460,12 +462,10 @@ class StreamUpdater:
         return self._packed(recent, owners, [keys[number] for number in used.tolist()], horizons, layout, until)
 
     def _standing(
-        self, table: pl.LazyFrame, rows: ViewRows, keys: Sequence[bytes], places: Array, told: Array, effective: Array
+        self, table: pl.LazyFrame, owners: Array, keys: Sequence[bytes], places: Array, told: Array, effective: Array
     ) -> dict[bytes, bytes | None]:
         """Return which row of each key of the source stands, by the key of its state. places: of the rows that do."""
         digests = key_digests(table.select(self.view.source.key).collect()[places])
-        owners = np.full(rows.height, -1)
-        owners[slice(None) if rows.chosen is None else rows.chosen] = rows.entities
         lines = zip(
             digests,
             told[places].tolist(),
@@ -475,7 +475,7 @@ class StreamUpdater:
             strict=True,
         )
         return {
-            KEY + digest: Standing(known, row, since, b"" if owner < 0 else keys[owner]).pack()
+            KEY + digest: Standing(known, row, since, keys[owner] if owner < len(keys) else b"").pack()
             for digest, known, row, since, owner in lines
             if digest is not None
         }
