@@ -336,3 +336,10 @@ def test_a_model_gets_the_chosen_features_of_a_view_alone() -> None:
     assert joined.drop("card", "t").rows() == [(1800.0, 1.0)]
     assert model.feature_names == ("amount", "v__amount_sum_1d", "v__since_last", "pace")
     assert found.tolist() == [[7.0, 70.0, 1800.0, 1800.0]]
+
+
+def test_deviations_of_several_windows_that_a_ttl_makes_one(oracle: Oracle, bits: Bits) -> None:
+    view = view_of([*tt.std("x", "7us", "9us"), *tt.quantile("x", 0.5, "7us", "9us")], ttl="5us")
+    rows = [{**dict.fromkeys(SCHEMA), "key": "k", "ts": at, "known": at, "x": float(at**2)} for at in range(9)]
+    found = view_values(view, frame(rows), pl.DataFrame({"key": ["k"]}), np.array([9])).row(0)
+    assert bits(found) == bits(oracle(view, rows, {"key": "k"}, 9))
