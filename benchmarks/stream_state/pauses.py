@@ -1,8 +1,9 @@
 """`python -m benchmarks.stream_state.pauses`: how long reads of one view take while another version is written.
 
 A process reads 2 entities of the old version over and over. Meanwhile this one writes a new version of 100,000 entities
-with 20 features, replaces it, and drops the old one of a third view. Printed are the reads, the median, the 99.9th
-percentile and the longest, beside those of a reader that is alone.
+with 20 features, replaces it, and drops a third one. Printed are the median, the 99.9th percentile and the longest read
+beside those of a reader that is alone. Time for which the reader waited for a processor (/proc/self/schedstat) is left
+out, where the system counts it: it is that of a busy machine, not of the store.
 """
 
 from __future__ import annotations
@@ -27,13 +28,21 @@ store = LmdbOnline(Path(sys.argv[1]))
 wanted = [(store.prefix("view@old"), b"7"), (store.prefix("view@old"), b"90000")]
 print("ready", flush=True)
 end, times = time.monotonic() + float(sys.argv[2]), []
+def waited():
+    try:
+        with open("/proc/self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 while time.monotonic() < end:
-    began = time.perf_counter()
+    before, began = waited(), time.perf_counter()
     found = store.read(wanted, 10)
-    times.append(time.perf_counter() - began)
+    took = time.perf_counter() - began
+    times.append(max(0.0, took - (waited() - before)) if took > 1e-3 else took)
     assert None not in found
 us = np.array(times) * 1e6
-print(f"{len(us):,} reads: median {np.median(us):.1f} us, 99.9 % {np.quantile(us, 0.999):.0f} us, longest {us.max()/1000:.2f} ms")
+quantiles = f"median {np.median(us):.1f} us, 99.9 % {np.quantile(us, 0.999):.0f} us"
+print(f"{len(us):,} reads: {quantiles}, longest {us.max() / 1000:.2f} ms")
 """
 
 
