@@ -251,6 +251,7 @@ def _restore(intake: Intake, files: Sequence[SourceFile]) -> list[Ingested]:
     released = releases(intake.table, intake.metadata)
     done = []
     for version in lost:
+        _fill_gap(intake, version.version)
         if version.source_hash in released:
             append_released(released[version.source_hash], tables=intake.tables)
             continue
@@ -271,6 +272,14 @@ def _restore(intake: Intake, files: Sequence[SourceFile]) -> list[Ingested]:
         failing = batch.report.failing_rows
         done.append(Ingested(intake.table, batch.file, version.added_rows, failing, version))
     return done
+
+
+def _fill_gap(intake: Intake, version: int) -> None:
+    """Append versions without rows before a version that is restored, in place of the compactions before it."""
+    newest = intake.tables.version(intake.table)
+    for gap in range(version if newest is None else newest + 1, version):
+        nothing = intake.tables.scan(intake.table).head(0).collect().to_arrow(compat_level=pl.CompatLevel.oldest())
+        intake.tables.append(intake.table, nothing, batch=f"in place of compaction {gap}")
 
 
 def record_versions(table: str, *, tables: Tables, metadata: Metadata, clock: Clock) -> Sequence[TableVersion]:

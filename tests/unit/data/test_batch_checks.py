@@ -82,6 +82,24 @@ def test_a_tenth_of_the_rows_fails(kind: str) -> None:
     assert "the last 59 good batches had" in found.reason
 
 
+def test_sizes_that_wander_seldom_fail_though_each_is_new() -> None:
+    sizes = series("walk", 460)
+    failed = [judge_volume(Volume(), sizes[n], sizes[n - 60 : n]).verdict != "pass" for n in range(60, 460)]
+    assert sum(failed) <= 4  # by the sizes alone, without their changes, some 13
+
+
+def test_the_size_after_a_small_batch_is_usual_though_its_change_is_not() -> None:
+    sizes = [*series("alike", 40), 20]
+    assert judge_volume(Volume(), 20, sizes[:-1]).verdict == "warn"
+    assert judge_volume(Volume(), 1000, sizes).verdict == "pass"
+
+
+def test_a_new_size_fails_once_and_is_usual_then() -> None:
+    sizes = series("alike", 40)
+    assert judge_volume(Volume(), 9000, sizes).verdict == "warn"
+    assert judge_volume(Volume(), 9000, [*sizes, 9100]).verdict == "pass"
+
+
 def test_sizes_are_not_judged_by_few_batches() -> None:
     found = judge_volume(Volume(), 1, [1000] * 7)
     assert (found.verdict, found.reason) == ("pass", "1 row; not judged: 7 good batches before it, 8 are needed")

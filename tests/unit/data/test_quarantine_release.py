@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -196,6 +197,20 @@ def test_a_rebuild_keeps_released_rows_once(project: Project) -> None:
     project.limit(500)  # all rows of the file pass now, the released one among them
     rebuild(source, **project.parts())
     assert sorted(project.delays()) == [1.5, 3.0, 200.0, 400.0]
+
+
+def test_a_table_is_restored_from_files_releases_and_compactions(project: Project) -> None:
+    release(project.intake(), project.batch(), rows=[2], reason="right", by="ann", force=True)
+    project.settle()
+    project.tables.compact("flights", now=NOW)
+    (project.folder / "data" / "b.csv").write_text("at,known,delay\n2013-02-02T12:00Z,2013-02-02T18:00Z,7\n")
+    ingest(SOURCE, **project.parts())
+    before = project.delays()
+    shutil.rmtree(project.folder / "tables" / "flights")
+    project.tables = DeltaTables(project.folder / "tables")
+    ingest(SOURCE, **project.parts())
+    assert project.settle() == ["flights@0", "flights@1", "flights@3"]
+    assert project.delays() == before == [1.5, 3.0, 200.0, 7.0]
 
 
 def test_a_file_that_was_refused_whole_has_no_rows_to_release(project: Project) -> None:
