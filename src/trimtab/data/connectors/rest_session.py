@@ -173,8 +173,8 @@ class RestSession(Session):
         except _NotYet as error:
             raise SourceUnavailable(self._message(request, f"{error}; {ATTEMPTS} attempts")) from None
         except RequestException as error:
-            what = f"{type(error).__name__}: {error}" if isinstance(error, _BROKEN) else str(error)
-            raise SourceUnavailable(self._message(request, f"{what:.{_SHOWN * 2}}")) from None
+            tries = f"; {ATTEMPTS} attempts" if isinstance(error, _BROKEN) else ""
+            raise SourceUnavailable(self._message(request, f"{_reason(error):.{_SHOWN}}{tries}")) from None
 
     def get_redirect_target(self, resp: Response) -> str | None:
         """Return where a redirect leads. Raises Refused for another host, which would get the credentials."""
@@ -292,6 +292,14 @@ def _retry_after(response: Response) -> float | None:
         return None if header is None else Retry().parse_retry_after(header)
     except (InvalidHeader, OverflowError, ValueError):
         return None
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason of an error of the connection."""
+    inner: object = getattr(error, "reason", None) or next(iter(error.args), None)
+    if isinstance(inner, BaseException):
+        return _reason(inner)
+    return str(error).rpartition("): ")[2] or type(error).__name__
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
