@@ -20,8 +20,7 @@ from trimtab.errors import DataError, DefinitionError, nearest
 from trimtab.features.continuous import Layout
 from trimtab.features.packing import PACKED, nothing
 from trimtab.features.request_columns import WrongValue, for_transform, key_part, number
-from trimtab.features.rules import RulePlan
-from trimtab.features.transforms import run
+from trimtab.features.transforms import RulePlan, run
 from trimtab.features.value_types import KINDS, Array, Kind, join_parts
 from trimtab.stores.online.contract import Online
 

@@ -12,7 +12,6 @@ from trimtab.clock import to_micros
 from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError
 from trimtab.features.point_in_time import view_values
-from trimtab.features.rules import try_rule
 from trimtab.features.table_columns import (
     NEVER,
     TEXT_HINT,
@@ -25,7 +24,7 @@ from trimtab.features.table_columns import (
     typed_column,
     value_kind,
 )
-from trimtab.features.transforms import as_series, check_rows_apart, run
+from trimtab.features.transforms import as_series, check_rows_apart, run, try_rule
 from trimtab.features.value_types import Array, Kind
 from trimtab.tasks import class_names
 

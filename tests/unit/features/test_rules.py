@@ -15,8 +15,8 @@ from trimtab.definitions.models import Model
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features.online_plan import OnlinePlan
-from trimtab.features.rules import RulePlan
 from trimtab.features.training_frames import training_frame
+from trimtab.features.transforms import RulePlan
 from trimtab.features.value_types import Kind
 from trimtab.stores.online.lmdb import LmdbOnline
 

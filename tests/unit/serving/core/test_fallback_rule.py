@@ -15,7 +15,7 @@ import pytest
 from kit.waiting import PATIENCE_S
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import FileSource
-from trimtab.features.rules import RulePlan
+from trimtab.features.transforms import RulePlan
 from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.core.vectorizer import NumericColumns
