@@ -18,12 +18,12 @@ import msgspec
 import pyarrow as pa
 
 from trimtab.data.file_reading import content_of
+from trimtab.data.json_rows import SEPARATOR, flatten
 from trimtab.data.times import UTC_MICROS, TimeFormat, count_naive, to_utc_micros
 from trimtab.definitions.sources import Source
 from trimtab.errors import DataError, StoreError, nearest
 from trimtab.stores.tables.schema_fit import wider
 
-NESTED = "__"
 HIDDEN = "a value that is personal data, not shown"
 SHOWN_BYTES = 2_000
 """Of a message that cannot be read, in its quarantine row."""
@@ -159,7 +159,7 @@ class RowReader:
         self._unknown.discard(name)
 
     def _make_struct(self) -> None:
-        self._nested = any(NESTED in name for name in self._kinds)
+        self._nested = any(SEPARATOR in name for name in self._kinds)
         names = [*self._kinds, *sorted(self._unknown)]
         self._attributes = {name: f"c{n}" for n, name in enumerate(names)}
         fields = [(attribute, self._field(name), None) for name, attribute in self._attributes.items()]
@@ -181,7 +181,7 @@ class RowReader:
         found = msgspec.json.decode(value) if self._decode is None else self._decode(value)
         if not isinstance(found, dict):
             raise DataError(f"is {_words(found)}; expected an object")
-        return flat(found)
+        return flatten(found)
 
     def _parsed(self, messages: Sequence[Message], refused: list[Refusal]) -> tuple[list[Any], list[Message]]:
         """Return one struct a message that can be read, and those messages."""
@@ -375,19 +375,6 @@ class RowReader:
 
 
 PLACE = "message"
-
-
-def flat(fields: Mapping[str, Any], before: str = "") -> Value:
-    """Return nested fields under names such as `card__country`; lists as JSON text."""
-    found: Value = {}
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{before}{name}{NESTED}")
-        elif isinstance(value, list | tuple):
-            found[before + name] = msgspec.json.encode(value, enc_hook=str).decode()
-        else:
-            found[before + name] = value
-    return found
 
 
 def refusal(message: Message, reason: str) -> Refusal:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.data.connectors.message_rows import METADATA_TYPES, Message, MessageRows, RowReader, flat
+from trimtab.data.connectors.message_rows import METADATA_TYPES, Message, MessageRows, RowReader
 from trimtab.definitions.sources import Source
 from trimtab.errors import StoreError
 
@@ -147,10 +147,6 @@ def test_a_registry_that_cannot_be_reached_refuses_no_message() -> None:
 
     with pytest.raises(StoreError, match="registry away"):
         reader(decode=decode).rows(messages([{"id": 1}]))
-
-
-def test_lists_and_objects_are_flattened() -> None:
-    assert flat({"a": {"b": {"c": 1}, "d": [{"e": 2}]}, "f": None}) == {"a__b__c": 1, "a__d": '[{"e":2}]', "f": None}
 
 
 NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False))
