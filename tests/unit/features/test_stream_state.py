@@ -63,8 +63,10 @@ ROW = st.builds(
     t=st.sampled_from([None, "p", "q"]),
 )
 FEATURE = st.builds(
-    lambda kind, column, window: Aggregation(kind, {"count": None, "last": column}.get(kind, "x"), window),
-    st.sampled_from(["count", "sum", "mean", "min", "max", "last", "last"]),
+    lambda kind, column, window: Aggregation(
+        kind, {"count": None, "last": column, "first": column}.get(kind, "x"), window
+    ),
+    st.sampled_from(["count", "sum", "mean", "min", "max", "last", "first"]),
     st.sampled_from(["x", "t"]),
     st.sampled_from([None, 2, 7, 30]),
 )

@@ -155,11 +155,12 @@ def needed_rows(view: FeatureView, entities: Array, rows: Array | Mapping[str, A
         rows: records of `RowFormat`, or an array with the fields row, time and known.
         horizon: microseconds.
 
-    Needed are the rows that leave a window, or become known, at the horizon or later. For the latest value without an
-    age limit the latest of the others is needed, too. Other features without a limit need all rows.
+    Needed are the rows that leave a window, or become known, at the horizon or later. For the latest and the first value
+    without an age limit the latest and the first of the others are needed, too. Other features without a limit, and
+    those with a filter, need all rows.
     """
     endless = [a for a in view.leaves if window_of(view, a) is None]
-    if any(a.kind not in ("last", "since_last") or a.where is not None for a in endless):
+    if any(a.kind not in ("last", "since_last", "first") or a.where is not None for a in endless):
         return None
     bound = horizon - (view.every_micros or 0)
     longest = max(finite_windows(view), default=0)
@@ -167,8 +168,10 @@ def needed_rows(view: FeatureView, entities: Array, rows: Array | Mapping[str, A
     if endless and not needed.all():
         old = np.flatnonzero(~needed)
         order = old[np.lexsort((rows["row"][old], rows["known"][old], rows["time"][old], entities[old]))]
-        latest = np.append(entities[order][1:] != entities[order][:-1], True)
-        needed[order[latest]] = True
+        changes = entities[order][1:] != entities[order][:-1]
+        if any(a.kind == "first" for a in endless):
+            needed[order[np.append(True, changes)]] = True
+        needed[order[np.append(changes, True)]] = True
     return needed
 
 
