@@ -155,9 +155,9 @@ def needed_rows(view: FeatureView, entities: Array, rows: Array | Mapping[str, A
         rows: records of `RowFormat`, or an array with the fields row, time and known.
         horizon: microseconds.
 
-    Needed are the rows that leave a window, or become known, at the horizon or later. For the latest and the first value
-    without an age limit the latest and the first of the others are needed, too. Other features without a limit, and
-    those with a filter, need all rows.
+    Needed are the rows that leave a window, or become known, at the horizon or later. For the latest and the first
+    value without an age limit the latest and the first of the others are needed, too. Other features without a limit,
+    and those with a filter, need all rows.
     """
     endless = [a for a in view.leaves if window_of(view, a) is None]
     if any(a.kind not in ("last", "since_last", "first") or a.where is not None for a in endless):
