@@ -17,10 +17,9 @@ fi
 [ $# -gt 0 ] || set -- $(cd "$lists" && for list in */requirements.txt; do dirname "$list"; done)
 missing=0
 for peer in "$@"; do
-  list="$lists/$peer/requirements.txt"
-  [ -f "$list" ] || list="$here/benchmarks/drift/peers/$peer/requirements.txt"
+  list="$(ls "$here"/benchmarks/*/peers/"$peer"/requirements.txt 2>/dev/null | head -n 1)"
   if [ ! -f "$list" ]; then
-    echo "no peer '$peer'; there are: $(cd "$lists" && ls -d */ | tr -d '/' | tr '\n' ' ')" >&2
+    echo "no peer '$peer'; there are: $(cd "$here/benchmarks" && ls -d */peers/*/ | cut -d/ -f3 | tr '\n' ' ')" >&2
     exit 2
   fi
   venv="$bench/$peer"
