@@ -11,7 +11,7 @@ from trimtab.app.stages import pipeline
 from trimtab.app.stages.feature_checks import feature_report
 from trimtab.app.stages.view_changes import kept_versions, refuse_lost_views
 from trimtab.cli.context import Context, Verbs, option_time
-from trimtab.cli.features import auditing, catalog, changes
+from trimtab.cli.features import auditing, catalog, changes, importing_feast
 from trimtab.cli.stages import show_dataset
 from trimtab.cli.terminal import say
 
@@ -47,4 +47,4 @@ def features(context: Context, as_of: AsOfOrVersion = None, force: Force = False
             say(f"          {line}")
 
 
-features.take(catalog.app, changes.app, auditing.app)
+features.take(catalog.app, changes.app, auditing.app, importing_feast.app)
