@@ -23,10 +23,11 @@ test: $(STAMP)  ## All tests
 test-unit: $(STAMP)  ## Tests of one process each, without servers: two minutes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
-test-clients: $(STAMP)  ## KServe's clients against a gateway, MLflow's on a project, both installed into .bench/; PICTURES=folder keeps pages
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve mlflow
+test-clients: $(STAMP)  ## Clients of KServe and Feast against a gateway, MLflow's on a project, all in .bench/; PICTURES=folder keeps pages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve mlflow feast
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_kserve .bench/kserve/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_mlflow .bench/mlflow/bin/python $(PICTURES)
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_feast .bench/feast/bin/python
 
 test-pythons: $(STAMP)  ## Install, run, up and replay on every Python from 3.11 on that this machine has
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" sh scripts/test_pythons.sh

@@ -7,6 +7,7 @@ remote REPOSITORY FOLDER URL: ask a server by Feast's client, print what was ask
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -57,6 +58,8 @@ def answers(store: FeatureStore) -> dict[str, Any]:
 
 def own(repository: Path, folder: Path) -> None:
     """Write historical.parquet and online.json, as Feast's own stores answer."""
+    os.chdir(repository)  # as the command `feast apply` does
+    sys.path.insert(0, str(repository))
     store = FeatureStore(repo_path=str(repository))
     apply_total(store.config, repository, skip_source_validation=True)
     store = FeatureStore(repo_path=str(repository))
@@ -119,8 +122,7 @@ def refused(call: Any, title: str) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     print(f"feast {version('feast')}, pandas {version('pandas')}")
-    places = [Path(name) for name in sys.argv[2:4]]
     if sys.argv[1] == "own":
-        own(*places)
+        own(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
-        remote(*places, sys.argv[4])
+        remote(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

@@ -16,7 +16,7 @@ from feast import (
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Bool, Float32, Float64, Int64, String
 
-driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64, description="Somebody who drives")
+driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64, description="A driver, by number")
 customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
 
 hourly = FileSource(

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pandas as pd
 from feast import (
     BigQuerySource,
     Entity,
@@ -71,7 +72,7 @@ spent = StreamFeatureView(
     timestamp_field="paid_at",
     source=avro_topic,
 )
-def transformed(rows):  # type: ignore[no-untyped-def]  # as users write them
+def transformed(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with another currency."""
     return rows.assign(amount=rows.amount * 2)
 

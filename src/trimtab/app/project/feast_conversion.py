@@ -239,8 +239,8 @@ class _Conversion:
             url = f"postgresql://{user}:${{{PASSWORD}}}@{host}:{at.get('port', 5432)}/{database}"
             why = f"all rows are read at each ingest, with the password in {PASSWORD}; name a cursor to read new ones"
             self.differs.append(Item(source.kind, source.name, why))
-            what = {"query": source.query} if source.query else {"table": source.table}
-            return "SQLSource", [], {"connection": url, **what, "key": key}
+            rows = {"query": source.query} if source.query else {"table": source.table}
+            return "SQLSource", [], {"connection": url, **rows, "key": key}
         place, what = f"data/{_valid(source.name)}", "no connector reads it"
         if source.kind == "FileSource":
             place, what = f"{place}_parquet", f"'{source.path}' is no file of a format that is read"
@@ -290,14 +290,19 @@ class _Conversion:
         assert source is not None  # `_can` has seen to it
         calls = self._aggregations(view, report=True)
         self.features[view.name] = list(calls)
-        plain = [_text(name) for name, call in calls.items() if not call]
-        features = [f"tt.last({', '.join(plain)})"] if plain else []
-        features += [call for call in calls.values() if call]
+        features = []
+        for latest, named in itertools.groupby(calls.items(), key=lambda item: not item[1]):
+            group = list(named)
+            names = ", ".join(_text(name) for name, _ in group)
+            features += [f"tt.last({names})"] if latest else [call for _, call in group]
         slides = {each.slide for each in view.aggregations if each.slide not in (0, each.window)}
         every = units.short(slides.pop()) if len(slides) == 1 else None
         if view.aggregations:
             why = "windows end at the time of the read" if every is None else f"values change every {every}"
             self.differs.append(Item(view.kind, view.name, f"{why}; Feast leaves it to the engine"))
+        if any(each.type in ("BOOL", "INT64") and each.name in calls for each in view.fields):
+            why = "booleans and whole numbers are float64 here: 1 and 0, and exact up to 2^53"
+            self.differs.append(Item(view.kind, view.name, why))
         if view.ttl:
             ttl = units.short(view.ttl)
             why = f"values count for less than {ttl}, online too; in Feast for {ttl}, and online for ever"
