@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kit.hostile_api import hostile_api
+from kit.hostile_api import HostileApi, hostile_api
 from kit.waiting import wait_for
 from trimtab.app.project.workspace import open_workspace
 
@@ -36,6 +37,11 @@ def row(number: int) -> dict[str, Any]:
     return {"id": number, "updated_at": at.isoformat(), "customer": {"city": f"c{number % 7}"}}
 
 
+def is_there(api: HostileApi, requests: int, process: subprocess.Popen[bytes]) -> bool:
+    """Return True if so many requests came, or the process has ended."""
+    return len(api.asked) >= requests or process.poll() is not None
+
+
 @pytest.mark.parametrize("order", ["", ', "row_order": "asc"'])
 def test_a_killed_ingest_goes_on(tmp_path: Path, order: str) -> None:
     chance = random.Random(11)
@@ -47,7 +53,7 @@ def test_a_killed_ingest_goes_on(tmp_path: Path, order: str) -> None:
         for _ in range(KILLS):
             until = len(api.asked) + chance.randint(2, 25)
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            wait_for(lambda until=until, of=process: len(api.asked) >= until or of.poll() is not None, "pages are read")
+            wait_for(partial(is_there, api, until, process), "pages are read")
             process.send_signal(signal.SIGKILL)
             process.wait()
         api.rows += [row(number) for number in range(ROWS, ROWS + 20)]
