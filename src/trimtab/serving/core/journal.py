@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from trimtab.clock import Clock, to_micros
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, take_rows
 from trimtab.serving.core.log_rows import log_columns
-from trimtab.serving.core.thread_batcher import ThreadBatcher
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.orders import Gap
+from trimtab.serving.thread_batcher import ThreadBatcher
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.contract import Predictions
 

@@ -14,7 +14,7 @@ import numpy as np
 from trimtab.serving.core.in_flight import RowGroup, fair_share
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.scoring import score
-from trimtab.serving.core.thread_batcher import ThreadBatcher
+from trimtab.serving.thread_batcher import ThreadBatcher
 
 BATCH_ROWS = 1024
 """Rows of one call, when more wait."""

@@ -19,8 +19,8 @@ from trimtab import timestamps
 from trimtab.clock import from_micros
 from trimtab.errors import nearest
 from trimtab.serving.core.feedback import BadLabels, Wrong
-from trimtab.serving.core.thread_batcher import ThreadBatcher
 from trimtab.serving.requests import Refused, shown
+from trimtab.serving.thread_batcher import ThreadBatcher
 from trimtab.serving.worker_options import PushedSource
 from trimtab.stores.spool import Pushed, SpoolFull, SpoolWriter
 

@@ -18,8 +18,8 @@ from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, take_rows
 from trimtab.serving.core.journal import Journal
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.scoring import score
-from trimtab.serving.core.thread_batcher import ThreadBatcher
 from trimtab.serving.core.worker_metrics import Metrics
+from trimtab.serving.thread_batcher import ThreadBatcher
 
 GATHER_S, ASIDE_GATHER_S = 0.005, 0.02
 """How long rows wait: those of many batches then share one call and one append; longer where a call wakes a process."""

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from trimtab.serving.core.thread_batcher import ThreadBatcher
+from trimtab.serving.thread_batcher import ThreadBatcher
 
 
 class Numbers:
