@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from trimtab.app.gateway.worker_program import open_resources
+from trimtab.clock import to_micros
 from trimtab.errors import DataError
 from trimtab.features.online_plan import OnlinePlan
 from trimtab.serving.orders import Configure
 from trimtab.serving.processes.worker import WorkerResources
 from trimtab.serving.worker_options import WorkerOptions
+from trimtab.stores.catalog import open_online
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.bundles import plain_spec
 from trimtab.testing.predictions import prediction_rows
@@ -80,3 +82,21 @@ def test_a_folder_alone_takes_columns_that_are_features_and_no_others(tmp_path: 
     assert np.array_equal(found, [[2.0]])
     with pytest.raises(DataError, match=r"send all 2 features as the input X"):
         make(tmp_path, plain_spec("delay", ["a", "flights__mean"], request_columns=("a",))).vectors({"a": [2.0]}, [0])
+
+
+def test_the_ages_of_views_are_those_of_the_bundles_that_are_open(tmp_path: Path) -> None:
+    resources, code = opened(tmp_path), tmp_path / "bundle" / "code"
+    code.mkdir(parents=True)
+    view = 'spend = tt.FeatureView("spend", tt.Entity("card"), rows, [tt.count("1h")])\n'
+    (code / "definitions.py").write_text(
+        DEFINITIONS.replace("delay =", view + "delay =").replace('["a"]', '["a", spend]')
+    )
+    plan = resources.vectorizer_factory(tmp_path / "bundle", plain_spec("delay", ["a", "spend__count_1h"]))
+    assert isinstance(plan, OnlinePlan)
+    assert resources.view_ages() == {}  # there are no values yet
+    online = open_online(None, tmp_path)
+    now = to_micros(resources.clock.now())
+    online.write(plan.versions["spend"], [], until=now - 90_000_000)
+    assert 90 <= resources.view_ages()["spend"] < 90 + 600
+    online.close()
+    resources.predictions.close()
