@@ -6,6 +6,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from hypothesis import given, settings
@@ -122,3 +124,15 @@ def test_other_readers_of_delta_see_what_a_compaction_made(tmp_path: Path) -> No
     table = DeltaTable(tmp_path / "t")
     assert sorted(table.to_pyarrow_table()["number"].to_pylist()) == list(range(45))
     assert [entry["version"] for entry in table.history() if entry["operation"] == "OPTIMIZE"] == [25]
+
+
+def test_checkpoints_do_not_grow_with_the_files_that_compactions_replaced(tmp_path: Path) -> None:
+    tables = DeltaTables(tmp_path)
+    for number in range(45):
+        tables.append("rows", pa.table({"n": [number]}), batch=f"{number}")
+        if number in (15, 30):
+            tables.compact("rows", now=datetime.now(UTC))
+    newest = pl.read_parquet(max((tmp_path / "rows" / "_delta_log").glob("*.checkpoint.parquet")))
+    assert "remove" not in newest.columns or newest["remove"].struct.field("path").null_count() == newest.height
+    assert tables.scan("rows", version=9).collect()["n"].to_list() == list(range(10))
+    assert tables.scan("rows").collect()["n"].to_list() == list(range(45))
