@@ -87,10 +87,11 @@ def test_a_folder_alone_takes_columns_that_are_features_and_no_others(tmp_path: 
 def test_the_ages_of_views_are_those_of_the_bundles_that_are_open(tmp_path: Path) -> None:
     resources, code = opened(tmp_path), tmp_path / "bundle" / "code"
     code.mkdir(parents=True)
-    view = 'spend = tt.FeatureView("spend", tt.Entity("card"), rows, [tt.count("1h")])\n'
-    (code / "definitions.py").write_text(
-        DEFINITIONS.replace("delay =", view + "delay =").replace('["a"]', '["a", spend]')
-    )
+    more = """
+payments = tt.FileSource("payments", "payments.parquet", timestamp="at")
+spend = tt.FeatureView("spend", tt.Entity("card"), payments, [tt.count("1h")])
+delay ="""
+    (code / "definitions.py").write_text(DEFINITIONS.replace("delay =", more, 1).replace('["a"]', '["a", spend]'))
     plan = resources.vectorizer_factory(tmp_path / "bundle", plain_spec("delay", ["a", "spend__count_1h"]))
     assert isinstance(plan, OnlinePlan)
     assert resources.view_ages() == {}  # there are no values yet
