@@ -39,7 +39,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
     edit_policy(
         folder,
         serving={"port": 0},
-        training={"params": {"max_iter": 15}, "refit": False},
+        training={"params": {"max_iter": 15}, "refit": "never"},
         gates={"performance": {"p99": "10s"}, "accuracy": {"metric": "roc_auc", "min": 0.6}},
     )
     yield folder
