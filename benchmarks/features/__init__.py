@@ -1,1 +1,1 @@
-"""Features: joins, windows, online values and streams, in time and in memory."""
+"""Features beside Feast, DuckDB, Polars and pandas: joins, windows, online values, the feature server and streams."""

@@ -54,6 +54,7 @@ class FeatureReads:
     def __init__(self, load: Callable[[], Definitions], online: Online) -> None:
         self._load, self._online = load, online
         self._views: dict[str, _ViewReads] = {}
+        self._by_name: dict[str, Feature] = {}
 
     @cached_property
     def _definitions(self) -> Definitions:
@@ -68,7 +69,10 @@ class FeatureReads:
 
     def named(self, names: Sequence[str]) -> list[Feature]:
         """Return the features with names such as "punctuality:late_mean_7d". Raises DataError."""
-        return [self._named(name) for name in names]
+        for name in names:
+            if name not in self._by_name:
+                self._by_name[name] = self._named(name)
+        return [self._by_name[name] for name in names]
 
     def read(
         self, features: Sequence[Feature], columns: Mapping[str, Sequence[Any]], *, at: int, full_names: bool
@@ -101,7 +105,9 @@ class FeatureReads:
         """Return the views whose features are asked for, or are inputs of transforms."""
         found = [_view(feature) for feature in features if not isinstance(feature, str | OnDemand)]
         inputs = {name for feature in features if isinstance(feature, OnDemand) for name in feature.inputs}
-        return found + [v for v in self._definitions.views.values() if inputs & set(v.feature_names)]
+        if inputs:
+            found += [v for v in self._definitions.views.values() if inputs & set(v.feature_names)]
+        return list({view.name: view for view in found}.values())
 
     def _named(self, name: str) -> Feature:
         view_name, colon, short = name.partition(":")
@@ -141,13 +147,14 @@ class _ViewReads:
     def __init__(self, view: FeatureView, online: Online) -> None:
         self._view, self._online = view, online
         self._layout = Layout(view)
-        self._prefix = online.prefix(view.version_id)
+        self._version, self._names = view.version_id, view.feature_names  # they are hashed and spelt at each access
+        self._prefix = online.prefix(self._version)
         self._nothing = nothing(view)
         self._keys = [(name, key_part(name, None)) for name in view.entity.keys]
 
     def read(self, columns: Mapping[str, Sequence[Any]], rows: int, at: int) -> dict[str, ReadColumn]:
         """Return the columns of all features of the view by their full names. Raises DataError."""
-        watermark = self._online.watermark(self._view.version_id)
+        watermark = self._online.watermark(self._version)
         if watermark is None:
             raise DataError(f"view '{self._view.name}' has no values yet, as it is defined now. Run: trimtab features")
         for name, _ in self._keys:
@@ -160,15 +167,19 @@ class _ViewReads:
         stored = np.frombuffer(numbers, dtype=PACKED).reshape(rows, width)
         with np.errstate(all="ignore"):
             made = self._layout.features(list(stored.T), np.full(rows, at))
-        exact = [unpack_exact(value, width) if len(value) > size else {} for value in packed]
+        exact = {row: unpack_exact(value, width) for row, value in enumerate(packed) if len(value) > size}
+        absent = [NOT_FOUND if value is None else NULL for value in found]
         until = [EPOCH + timedelta(microseconds=min(watermark, at))] * rows
-        answers = {}
-        for name, values, place in zip(self._view.feature_names, made, self._layout.feature_places, strict=True):
-            pairs = zip(values.tolist(), exact, strict=True)
-            shown = [_exact(own[place]) if place in own else _plain(one) for one, own in pairs]
-            statuses = [_status(value, known is not None) for value, known in zip(shown, found, strict=True)]
-            answers[name] = ReadColumn(name, shown, statuses, list(until))
-        return answers
+        matrix = np.array(made, dtype=np.float64)
+        shown, statuses = matrix.tolist(), [[PRESENT] * rows for _ in made]
+        for feature, row in np.argwhere(~np.isfinite(matrix)).tolist():
+            shown[feature][row], statuses[feature][row] = None, absent[row]
+        for row, own in exact.items():
+            for feature, place in enumerate(self._layout.feature_places):
+                if place in own:
+                    shown[feature][row], statuses[feature][row] = _exact(own[place]), PRESENT
+        columns_of = zip(self._names, shown, statuses, strict=True)
+        return {name: ReadColumn(name, values, states, until) for name, values, states in columns_of}
 
     def _key(self, columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
         try:

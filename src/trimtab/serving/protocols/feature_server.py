@@ -142,7 +142,8 @@ def _read(reader: FeatureReader, asked: FeaturesBody, at: int) -> bytes:
         columns = reader.read(features, asked.entities, at=at, full_names=asked.full_feature_names)
     except TrimtabError as error:
         raise Refused(400 if isinstance(error, DataError) else 500, str(error)) from None
-    results = [Result(one.values, one.statuses, [_shown(time) for time in one.times]) for one in columns]
+    texts = {time: _shown(time) for one in columns for time in set(one.times)}
+    results = [Result(one.values, one.statuses, [texts[time] for time in one.times]) for one in columns]
     return _encode(FeaturesAnswer(Metadata([one.name for one in columns]), results))
 
 

@@ -6,14 +6,14 @@ Trimtab's sums are exact and its rows come in the order of the table; the others
 from __future__ import annotations
 
 import math
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 import trimtab as tt
-from benchmarks.point_in_time.data import SEED
+from benchmarks.features.data import SEED
 from trimtab.features.point_in_time import view_values
 
 WINDOWS = {"1h": 3_600_000_000, "24h": 86_400_000_000, "7d": 7 * 86_400_000_000}
@@ -55,33 +55,18 @@ def polars(folder: Path) -> pl.DataFrame:
     return pl.concat([events, *(part.drop("user", "at") for part in parts)], how="horizontal")
 
 
-def duckdb(folder: Path) -> pl.DataFrame:
-    """RANGE windows."""
-    connection = import_module("duckdb").connect()
-    columns = ", ".join(
-        f"{call} OVER w{window} AS {name}_{window}"
-        for name, call in (("count", "count(*)"), ("sum", "sum(f0)"), ("mean", "avg(f0)"), ("max", "max(f0)"))
-        for window in WINDOWS
-    )
-    windows = ", ".join(
-        f'w{name} AS (PARTITION BY "user" ORDER BY epoch_us("at") RANGE BETWEEN {size - 1} PRECEDING AND CURRENT ROW)'
-        for name, size in WINDOWS.items()
-    )
-    query = f'SELECT "user", "at", f0, {columns} FROM \'{folder}/events.parquet\' WINDOW {windows}'
-    frame: pl.DataFrame = connection.sql(query).pl()
-    return frame
-
-
 def sort(folder: Path) -> pl.DataFrame:
     """Reading the three columns and sorting them by entity: the floor of the others."""
     return _events(folder).sort("user", "at")
 
 
-ENGINES = {"trimtab": trimtab, "polars": polars, "duckdb": duckdb, "sort": sort}
+ENGINES = {"trimtab": trimtab, "polars": polars, "sort": sort}
+PEERS = ("duckdb", "pandas")
+"""Engines of peers/feast/engines.py."""
 
 
-def check(found: dict[str, pl.DataFrame]) -> str:
-    """Compare a sample with math.fsum to the bit, and the engines with one another; return the result in one line."""
+def check(found: Mapping[str, pl.DataFrame]) -> list[str]:
+    """Compare a sample with math.fsum to the bit, and the engines with one another."""
     _check_sample(found["trimtab"])
     reference = found["trimtab"].sort("user", "at", "f0")
     for engine, frame in found.items():
@@ -93,10 +78,10 @@ def check(found: dict[str, pl.DataFrame]) -> str:
             one, other = (f[name].cast(pl.Float64).to_numpy() for f in (ordered, reference))
             if not (np.array_equal(one, other) if exact else np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE)):
                 raise SystemExit(f"{engine} and trimtab differ in {name}")
-    return (
+    return [
         f"{reference.height:,} rows, {len(NAMES)} features: {CHECKED_ROWS} rows equal math.fsum to the bit; "
         f"the engines agree (sums within {TOLERANCE:g})"
-    )
+    ]
 
 
 def _check_sample(frame: pl.DataFrame) -> None:

@@ -1,0 +1,1 @@
+"""Peers of the feature benchmarks, in environments of their own."""

@@ -1,0 +1,1 @@
+"""Feast, DuckDB and pandas, run by the Python of .bench/feast."""
