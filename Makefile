@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving bench-decisions bench-drift docs clean
+.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving bench-decisions bench-drift bench-features docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ bench-drift: $(STAMP)  ## False alarms, power and cost of drift detection; data 
 	@PYTHON="$(CURDIR)/$(BIN)/python" sh scripts/bench_data.sh
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh evidently || true
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.drift $(BENCH)
+
+bench-features: $(STAMP)  ## Joins, windows, online store, feature server, streams, beside Feast; BENCH="--events 1e6 1e7" for larger ones
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh feast || true
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.features $(BENCH)
 
 docs: $(STAMP)  ## Check that the documents hold: commands, links, README examples
 	@$(BIN)/python -m pytest -q tests/unit/docs

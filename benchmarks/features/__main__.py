@@ -1,6 +1,6 @@
 """`make bench-features`: joins, windows, online store, feature server and streams beside peers, in one run.
 
-python -m benchmarks.features [--events 1e5 3e5] [--only join windows online server stream] [--plot FILE]
+python -m benchmarks.features [--events 1e5 3e5] [--only join windows online server state rate kills] [--plot FILE]
 """
 
 from __future__ import annotations
@@ -8,27 +8,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from benchmarks.features import data, growth, joins, online, server, windows
 
+Check = Callable[[Mapping[str, pl.DataFrame]], list[str]]
 FEAST = Path(".bench/feast/bin/python")
 """The Python of Feast, DuckDB and pandas; scripts/bench_venvs.sh feast makes it."""
-TABLES = {
+TABLES: dict[str, tuple[str, Mapping[str, object], Sequence[str], Check]] = {
     "join": ("As-of join of 20 columns", joins.ENGINES, joins.PEERS, joins.check),
     "windows": ("Count, sum, mean and maximum over 1 h, 24 h and 7 d", windows.ENGINES, windows.PEERS, windows.check),
 }
-OTHERS = {
-    "online": "benchmarks.features.online",
-    "server": "benchmarks.features.server",
-    "stream": "benchmarks.stream_state",
+STREAMS = {
+    "state": ("benchmarks.stream_state", "--days", "2", "--events", "10000"),
+    "rate": ("benchmarks.features.stream_rate", "--events", "20000", "--seconds", "10"),
+    "kills": ("benchmarks.features.stream_kills", "--events", "20000", "--kills", "2"),
 }
+"""Programs of their own, with small sizes; each says more with its own options."""
+PARTS = (*TABLES, "online", "server", *STREAMS)
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 PROMISES = (
     ("join", "trimtab", "decode", 1.3, False, 10**7),
@@ -50,8 +54,11 @@ def main() -> int:
     parser.add_argument("--labels", type=float, help="label rows; a tenth of the events by default")
     parser.add_argument("--entities", type=int, default=10_000, help="of the online store")
     parser.add_argument("--runs", type=int, default=2, help="the least of so many counts")
-    parser.add_argument("--only", nargs="+", choices=[*TABLES, *OTHERS], default=[*TABLES, *OTHERS])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--without", nargs="+", default=[], metavar="ENGINE", help="engines to leave out")
+    parser.add_argument(
+        "--memory", type=float, metavar="MB", help="most memory of an engine; those that need more fail"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write cost against rows as SVG")
     asked = parser.parse_args()
     if not FEAST.exists():
@@ -63,7 +70,7 @@ def main() -> int:
             data.write(Path(name), events=events, labels=labels)
             for task in (each for each in TABLES if each in asked.only):
                 print(f"\n{TABLES[task][0]}: {events:,} events, {labels:,} labels", flush=True)
-                for engine, row in report(task, Path(name), events, asked.runs, asked.without).items():
+                for engine, row in report(task, Path(name), events, asked.runs, asked.without, asked.memory).items():
                     costs.setdefault(task, {}).setdefault(engine, {})[events] = row["cpu_s"]
     for task, found in costs.items():
         slopes = growth.exponents(found)
@@ -77,13 +84,13 @@ def main() -> int:
         online.report(asked.entities, FEAST)
     if "server" in asked.only:
         server.report(asked.entities, FEAST)
-    if "stream" in asked.only:
-        print("\nStream state", flush=True)
-        subprocess.run([sys.executable, "-m", OTHERS["stream"], "--days", "2", "--events", "10000"], check=True)
+    for name in (each for each in STREAMS if each in asked.only):
+        print(f"\nStream: {name}", flush=True)
+        subprocess.run([sys.executable, "-m", *STREAMS[name]], check=True)
     return 0
 
 
-def report(task: str, folder: Path, events: int, runs: int, without: Sequence[str]) -> Figures:
+def report(task: str, folder: Path, events: int, runs: int, without: Sequence[str], memory: float | None) -> Figures:
     """Run one task by every engine that is installed; print its table and ratios."""
     _, engines, peers, check = TABLES[task]
     names = [*engines, *(peers if FEAST.exists() else ())]
@@ -91,7 +98,7 @@ def report(task: str, folder: Path, events: int, runs: int, without: Sequence[st
     for engine in names:
         if engine in without:
             continue
-        row = run(task, engine, folder, runs, peer=engine in peers)
+        row = run(task, engine, folder, runs, peer=engine in peers, memory=memory)
         if row is not None:
             figures[engine] = row
     print("\n".join(check({engine: pl.read_parquet(folder / f"{task}-{engine}.parquet") for engine in figures})))
@@ -114,11 +121,20 @@ def promises(task: str, figures: Mapping[str, Mapping[str, float]], events: int)
             print(f"  {engine} / {other}: {found:.2f}x, promised {promised}{mark}")
 
 
-def run(task: str, engine: str, folder: Path, runs: int, *, peer: bool) -> dict[str, float] | None:
+def run(
+    task: str, engine: str, folder: Path, runs: int, *, peer: bool, memory: float | None
+) -> dict[str, float] | None:
     """Run one engine in a process of its own and return its figures; None if it failed, with the reason printed."""
     module = "benchmarks.features.peers.feast.engines" if peer else "benchmarks.features.measure"
     command = [FEAST if peer else sys.executable, "-m", module, task, engine, folder, str(runs)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | ONE_THREAD)
+
+    def limit() -> None:
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (int(memory * 1e6),) * 2)
+
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=os.environ | ONE_THREAD, preexec_fn=limit
+    )
     if done.returncode:
         print(f"{engine} failed ({done.returncode}): {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
         return None

@@ -7,12 +7,15 @@ Prints one JSON object and leaves the result in FOLDER/TASK-ENGINE.parquet.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import polars as pl
 
 from benchmarks.features import joins, windows
 from benchmarks.features.timing import measured
 
-ENGINES = {"join": joins.ENGINES, "windows": windows.ENGINES}
+ENGINES: dict[str, Mapping[str, Callable[[Path], pl.DataFrame]]] = {"join": joins.ENGINES, "windows": windows.ENGINES}
 
 
 def main(task: str, engine: str, folder: Path, runs: int) -> None:

@@ -85,7 +85,7 @@ def report(entities: int, feast: Path) -> None:
         write_users(folder, entities)
         figures = {"trimtab": own(folder, entities)}
         if feast.exists():
-            command = [feast, "-m", "benchmarks.features.peers.feast.online", "measure", folder, str(entities)]
+            command = [str(feast), "-m", "benchmarks.features.peers.feast.online", "measure", name, str(entities)]
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
             figures["feast"] = json.loads(done.stdout.splitlines()[-1])
     print(f"{'':10}{'write s':>9}{'1 us':>9}{'100 us':>9}{'1, by name':>12}{'100, by name':>14}")

@@ -46,10 +46,18 @@ def report(entities: int, feast: Path) -> None:
         with _running([*trimtab, "serve", "--project", name], port, folder / "trimtab.log"):
             figures = {"trimtab": _measured(port, entities)}
         if feast.exists():
-            apply = [feast, "-m", "benchmarks.features.peers.feast.online", "apply", folder, str(entities)]
+            apply = [str(feast), "-m", "benchmarks.features.peers.feast.online", "apply", name, str(entities)]
             subprocess.run(apply, check=True, capture_output=True)
             port = _free_port()
-            serve = [feast.with_name("feast"), "-c", folder / "feast", "serve", "-p", str(port), "--no-access-log"]
+            serve = [
+                str(feast.with_name("feast")),
+                "-c",
+                str(folder / "feast"),
+                "serve",
+                "-p",
+                str(port),
+                "--no-access-log",
+            ]
             with _running(serve, port, folder / "feast.log"):
                 figures["feast"] = _measured(port, entities)
     print(f"{'':10}{'1 us':>9}{'100 us':>9}")
@@ -91,7 +99,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[None]:
+def _running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
     """Run a server until the block ends."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)

@@ -169,7 +169,7 @@ class _ViewReads:
             made = self._layout.features(list(stored.T), np.full(rows, at))
         exact = {row: unpack_exact(value, width) for row, value in enumerate(packed) if len(value) > size}
         absent = [NOT_FOUND if value is None else NULL for value in found]
-        until = [EPOCH + timedelta(microseconds=min(watermark, at))] * rows
+        until: list[datetime | None] = [EPOCH + timedelta(microseconds=min(watermark, at))] * rows
         matrix = np.array(made, dtype=np.float64)
         shown, statuses = matrix.tolist(), [[PRESENT] * rows for _ in made]
         for feature, row in np.argwhere(~np.isfinite(matrix)).tolist():

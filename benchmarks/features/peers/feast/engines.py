@@ -60,7 +60,8 @@ def duckdb_join(folder: Path) -> pd.DataFrame:
         f"SELECT l.user, l.asked, {columns} FROM '{folder}/labels.parquet' l "
         f"ASOF LEFT JOIN '{folder}/events.parquet' e ON l.user = e.user AND l.asked >= e.at"
     )
-    return duckdb.connect().sql(query).df()
+    found: pd.DataFrame = duckdb.connect().sql(query).df()
+    return found
 
 
 def pandas_join(folder: Path) -> pd.DataFrame:
@@ -78,7 +79,8 @@ def duckdb_windows(folder: Path) -> pd.DataFrame:
         for name, size in WINDOWS.items()
     )
     query = f'SELECT "user", "at", f0, {columns} FROM \'{folder}/events.parquet\' WINDOW {windows}'
-    return duckdb.connect().sql(query).df()
+    found: pd.DataFrame = duckdb.connect().sql(query).df()
+    return found
 
 
 def pandas_windows(folder: Path) -> pd.DataFrame:
@@ -102,7 +104,8 @@ def main(task: str, engine: str, folder: Path, runs: int) -> None:
         function = globals()[f"{name}_{task}"]
 
         def run() -> pd.DataFrame:
-            return function(folder)
+            found: pd.DataFrame = function(folder)
+            return found
 
     measured(run, runs).to_parquet(folder / f"{task}-{engine}.parquet", index=False)
 
