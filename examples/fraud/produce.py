@@ -88,12 +88,17 @@ class Scorer:
         return 1000 * (time.perf_counter() - begun)
 
 
-def place(file: str, what: str) -> Row:
-    """Return what a process of the project says of itself."""
-    try:
-        found: Row = json.loads((RUN / file).read_text())
-    except OSError:
-        sys.exit(f"no {what} runs for this project. Start it with: trimtab up")
+def place(file: str, what: str, starts: str) -> Row:
+    """Return what a process of the project says of itself, once it runs.
+
+    starts: the commands that start it. Raises SystemExit when it does not run within WAIT_SECONDS.
+    """
+    begun = time.perf_counter()
+    while not (RUN / file).exists():
+        if time.perf_counter() - begun > WAIT_SECONDS:
+            sys.exit(f"no {what} runs for this project. Start it with: {starts}")
+        time.sleep(0.2)
+    found: Row = json.loads((RUN / file).read_text())
     return found
 
 
@@ -111,7 +116,7 @@ def live(topic: Payments, scorer: Scorer, rows: pl.DataFrame, rate: float) -> No
     """Let payments come one after another: each is scored, and then a part of the features of the next."""
     took: list[float] = []
     fresh: dict[str, float] = {}
-    before, begun = landed(), time.perf_counter()
+    earlier, before, begun = freshness(), landed(), time.perf_counter()
     for n, row in enumerate(rows.iter_rows(named=True)):
         time.sleep(max(0.0, begun + n / rate - time.perf_counter()))
         took.append(scorer.score(row))
@@ -123,6 +128,7 @@ def live(topic: Payments, scorer: Scorer, rows: pl.DataFrame, rate: float) -> No
     while landed() < before + rows.height and time.perf_counter() - waited < WAIT_SECONDS:
         time.sleep(0.2)
         fresh |= freshness()
+    fresh = {at: age for at, age in fresh.items() if at not in earlier}
     print(f"decisions: {quantiles(took, 'ms')}, {len(took):,} payments, {scorer.failed} failed")
     if fresh:
         print(f"a payment counts in features after: {quantiles(list(fresh.values()), 's')}")
@@ -147,6 +153,16 @@ def landed() -> int:
     return sum(one["rows"] + one["refused"] for one in streams())
 
 
+def wait_for_rows(rows: int) -> None:
+    """Wait until so many payments have landed, or none more has for WAIT_SECONDS; say which."""
+    found, moved = landed(), time.perf_counter()
+    while found < rows and time.perf_counter() - moved < WAIT_SECONDS:
+        time.sleep(0.2)
+        if landed() != found:
+            found, moved = landed(), time.perf_counter()
+    print("they have landed" if found >= rows else "not all have landed yet; how far they are: trimtab status")
+
+
 def quantiles(values: list[float], unit: str) -> str:
     """Return the median and the 99th percentile in words."""
     found = pl.Series(values)
@@ -169,9 +185,10 @@ def main() -> None:
     if rows.is_empty():
         sys.exit("all of it was sent already")
     rows = rows if ends else rows.head(given.limit)
-    topic = Payments(given.servers or place("broker.json", "broker")["address"])
+    landed_before = landed()
+    topic = Payments(given.servers or place("broker.json", "broker", "trimtab stream, or: trimtab up")["address"])
     if given.live:
-        url = given.gateway or "http://{host}:{port}".format(**place("gateway.json", "gateway"))
+        url = given.gateway or "http://{host}:{port}".format(**place("gateway.json", "gateway", "trimtab up"))
         live(topic, Scorer(url), rows, given.live)
     else:
         for row in rows.iter_rows(named=True):
@@ -180,7 +197,9 @@ def main() -> None:
     last = str(rows["authorised_at"][-1])
     until = (given.to or datetime.max.replace(tzinfo=UTC)).isoformat() if ends else after_last(last)
     note.write_text(json.dumps({"until": until}))
-    print(f"{rows.height:,} payments sent, up to {last}")
+    print(f"{rows.height:,} payments sent, up to {last}", flush=True)
+    if not given.live and streams():
+        wait_for_rows(landed_before + rows.height)
 
 
 def after_last(time_: str) -> str:

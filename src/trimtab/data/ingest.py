@@ -24,6 +24,8 @@ from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantine_table, quarantined
 from trimtab.data.quarantine_release import append_released, finish_releases, releases
 from trimtab.data.source_files import find_files
+from trimtab.definitions.kafka_source import KafkaSource
+from trimtab.definitions.push_source import PushSource
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import CheckFailed, DataError, StageError, StoreError
 from trimtab.policy.model import Checks
@@ -123,7 +125,7 @@ def validate(
     intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock)
     versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
     if not versions:
-        raise StageError(f"table '{source.name}' is empty: nothing to validate. Run: trimtab ingest {source.name}")
+        raise StageError(f"table '{source.name}' is empty: nothing to validate. {_first_rows(source)}")
     checked = version or versions[-1]
     frame = tables.scan(source.name, version=checked.version).collect()
     report = check_frame(
@@ -280,6 +282,13 @@ def _fill_gap(intake: Intake, version: int) -> None:
     for gap in range(version if newest is None else newest + 1, version):
         nothing = intake.tables.scan(intake.table).head(0).collect().to_arrow(compat_level=pl.CompatLevel.oldest())
         intake.tables.append(intake.table, nothing, batch=f"in place of compaction {gap}")
+
+
+def _first_rows(source: Source) -> str:
+    """Return how a table gets its first rows."""
+    if isinstance(source, PushSource):
+        return f"Run: trimtab up, and send rows to POST /v1/sources/{source.name}/push"
+    return f"Run: trimtab {'stream' if isinstance(source, KafkaSource) else 'ingest'} {source.name}"
 
 
 def record_versions(table: str, *, tables: Tables, metadata: Metadata, clock: Clock) -> Sequence[TableVersion]:

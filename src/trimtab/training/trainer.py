@@ -48,7 +48,7 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
             kind = type(error).__name__
             raise TrainerFailed(
                 f"{_place(model, error)}: the trainer of model '{model.name}' failed: {kind}: {error}"
-                f"{_unknown_parameter(model, error, params)}"
+                f"{_unknown_parameter(model, error, params)}{_without_values(data)}"
             ) from error
     if isinstance(estimator, type) or not (hasattr(estimator, "predict") or is_module(estimator)):
         kind = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
@@ -80,6 +80,16 @@ def _named(model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
                 "training.params, or give it a default"
             )
     return {name: value for name, value in params.items() if name in declared}
+
+
+def _without_values(data: Dataset) -> str:
+    """Return which features have no value in any row, which some estimators refuse."""
+    matrix = np.asarray(data.X)
+    if matrix.dtype.kind != "f" or not len(matrix):
+        return ""
+    names = [name for name, empty in zip(data.feature_names, np.isnan(matrix).all(axis=0), strict=True) if empty]
+    some = ", ".join(f"'{name}'" for name in names[:5])
+    return f". Null in all {len(matrix):,} training rows, which some estimators refuse: {some}" if names else ""
 
 
 def _unknown_parameter(model: Model, error: BaseException, params: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from trimtab.clock import ManualClock
 from trimtab.data.ingest import Ingested, ingest, validate, validate_files
+from trimtab.definitions.push_source import PushSource
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import CheckFailed, DataError, PolicyError, StageError
 from trimtab.policy.model import Checks
@@ -290,6 +291,9 @@ def test_validate_checks_all_rows_of_the_newest_version(project: Project) -> Non
 def test_validate_needs_a_table(project: Project) -> None:
     with pytest.raises(StageError, match=r"nothing to validate. Run: trimtab ingest flights"):
         validate(SOURCE, **project.parts())  # type: ignore[arg-type]
+    pushed = PushSource("clicks", schema={"at": "time"}, timestamp="at")
+    with pytest.raises(StageError, match=r"Run: trimtab up, and send rows to POST /v1/sources/clicks/push"):
+        validate(pushed, **project.parts())  # type: ignore[arg-type]
 
 
 def test_files_can_be_validated_before_they_are_taken_in(project: Project) -> None:

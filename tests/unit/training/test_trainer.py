@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,19 @@ def test_an_error_names_the_trainers_own_line(model: Model, data: Dataset) -> No
     model.fit = train
     line = train.__code__.co_firstlineno + 1
     with pytest.raises(StageError, match=rf"test_trainer.py:{line}: .* 'delay' failed: LinAlgError: Sing"):
+        fit(model, data, {}, 0)
+
+
+def test_an_error_names_features_without_any_value(model: Model, data: Dataset) -> None:
+    def train(data: Dataset, params: dict[str, Any], seed: int) -> Any:
+        raise ValueError("a text of the library")
+
+    model.fit = train
+    matrix = np.array(data.X)
+    matrix[:, 0] = np.nan
+    with pytest.raises(StageError, match=rf"of the library\. Null in all .* refuse: '{data.feature_names[0]}'$"):
+        fit(model, replace(data, X=matrix), {}, 0)
+    with pytest.raises(StageError, match=r"of the library$"):
         fit(model, data, {}, 0)
 
 

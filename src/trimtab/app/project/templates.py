@@ -38,9 +38,10 @@ FIRST_STEPS = {
     "blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor"),
     "fraud": (
         "trimtab stream & python produce.py --to 2025-06-01T00:00Z   # the history of payments, over a broker",
+        "kill %1   # ends the stream and its broker; trimtab up starts them again",
         "trimtab run --as-of 2025-06-01T00:00Z",
         "trimtab up",
-        "python produce.py --live 50",
+        "python produce.py --live 50   # in another terminal",
     ),
 }
 """By template: what a new project needs first, where it is not to run it."""

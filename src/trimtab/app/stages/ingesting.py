@@ -87,6 +87,8 @@ def pulled(
     doing: what for, in words, for the process that is refused meanwhile. Raises Locked and what `ingest_pulls` raises.
     """
     why = f"Source '{source.name}' is ingested by one process at a time"
+    if isinstance(connector, StreamConnector):
+        why += "; the rows that a stream takes are in a version of the table after a minute, or when it ends"
     with locked(workspace, f"ingest-{source.name}", doing, why=why):
         intake = intake_of(workspace, source)
         if isinstance(connector, StreamConnector):
