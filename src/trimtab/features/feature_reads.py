@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.typed_matrix import objects, whole
 from trimtab.clock import EPOCH
+from trimtab.definitions.aggregations import PICKS
 from trimtab.definitions.collection import Definitions
+from trimtab.definitions.feature_types import ALWAYS
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.services import Feature
 from trimtab.definitions.views import FeatureView, Selection
@@ -22,13 +25,24 @@ from trimtab.errors import DataError, nearest
 from trimtab.features.continuous import Layout
 from trimtab.features.packing import PACKED, nothing, unpack_exact
 from trimtab.features.request_columns import WrongValue, by_value, key_part
+from trimtab.features.state.position import read_position
 from trimtab.features.transforms import run
-from trimtab.features.value_types import Array, join_parts
+from trimtab.features.typed_plan import as_input
+from trimtab.features.value_types import Array, Kind, join_parts
 from trimtab.stores.online.contract import Online
 
 PRESENT, NULL, NOT_FOUND = "PRESENT", "NULL_VALUE", "NOT_FOUND"
-MOST_DAYS = 10_000_000
-"""A whole number up to here is a date, in days since 1970; a larger one is a time, in microseconds."""
+KINDS: tuple[tuple[str, Kind], ...] = (
+    ("Int", "integer"),
+    ("UInt", "integer"),
+    ("Boolean", "boolean"),
+    ("String", "text"),
+    ("Categorical", "text"),
+    ("Enum", "text"),
+    ("Datetime", "time"),
+    ("Date", "date"),
+)
+"""Beginnings of the types of columns in a position, and their kinds."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +50,15 @@ class ReadColumn:
     """One column of an answer, each of one value a row.
 
     values: as JSON writes them. statuses: PRESENT, NULL, or NOT_FOUND where nothing is known of the entity. times:
-    until when the values are complete, None for what a transform computes.
+    until when the values are complete, None for what a transform computes. own: of a view, the values as a transform
+    takes them.
     """
 
     name: str
     values: list[Any]
     statuses: list[str]
     times: list[datetime | None]
+    own: Array | None = None
 
 
 class FeatureReads:
@@ -150,43 +166,57 @@ class _ViewReads:
         self._version, self._names = view.version_id, view.feature_names  # they are hashed and spelt at each access
         self._prefix = online.prefix(self._version)
         self._nothing = nothing(view)
-        self._keys = [(name, key_part(name, None)) for name in view.entity.keys]
 
     def read(self, columns: Mapping[str, Sequence[Any]], rows: int, at: int) -> dict[str, ReadColumn]:
         """Return the columns of all features of the view by their full names. Raises DataError."""
         watermark = self._online.watermark(self._version)
-        if watermark is None:
+        position = read_position(self._online, self._version)
+        if watermark is None or position is None:
             raise DataError(f"view '{self._view.name}' has no values yet, as it is defined now. Run: trimtab features")
-        for name, _ in self._keys:
+        kinds = {name: _kind(type_) for name, type_ in position.types.items()}
+        for name in self._view.entity.keys:
             if name not in columns:
                 raise DataError(f"entities has no '{name}', a key of view '{self._view.name}'.{nearest(name, columns)}")
-        found = self._online.read([(self._prefix, self._key(columns, row)) for row in range(rows)], at)
+        keys = [(name, key_part(name, kinds.get(name))) for name in self._view.entity.keys]
+        found = self._online.read([(self._prefix, _key(keys, columns, row)) for row in range(rows)], at)
         packed = [self._nothing if value is None else value for value in found]
         size, width = PACKED.itemsize * self._layout.width, self._layout.width
         numbers = b"".join([value[:size] for value in packed])
         stored = np.frombuffer(numbers, dtype=PACKED).reshape(rows, width)
         with np.errstate(all="ignore"):
             made = self._layout.features(list(stored.T), np.full(rows, at))
-        exact = {row: unpack_exact(value, width) for row, value in enumerate(packed) if len(value) > size}
+        exact = [unpack_exact(value, width) if len(value) > size else {} for value in packed]
         absent = [NOT_FOUND if value is None else NULL for value in found]
         until: list[datetime | None] = [EPOCH + timedelta(microseconds=min(watermark, at))] * rows
-        matrix = np.array(made, dtype=np.float64)
-        shown, statuses = matrix.tolist(), [[PRESENT] * rows for _ in made]
-        for feature, row in np.argwhere(~np.isfinite(matrix)).tolist():
-            shown[feature][row], statuses[feature][row] = None, absent[row]
-        for row, own in exact.items():
-            for feature, place in enumerate(self._layout.feature_places):
-                if place in own:
-                    shown[feature][row], statuses[feature][row] = _exact(own[place]), PRESENT
-        columns_of = zip(self._names, shown, statuses, strict=True)
-        return {name: ReadColumn(name, values, states, until) for name, values, states in columns_of}
+        answers = {}
+        for feature, name, values, place in zip(
+            self._view.aggregations, self._names, made, self._layout.feature_places, strict=True
+        ):
+            kind = kinds.get(feature.column or "") if feature.kind in PICKS else None
+            if kind in ALWAYS:
+                values = _exact([own.get(place) for own in exact], kind)
+                shown = [_plain(value) for value in values.tolist()]
+                missing = np.array([value is None for value in shown])
+            else:
+                shown, missing = values.tolist(), ~np.isfinite(values)
+            statuses = [PRESENT] * rows
+            for row in np.flatnonzero(missing).tolist():
+                shown[row], statuses[row] = None, absent[row]
+            answers[name] = ReadColumn(name, shown, statuses, until, values)
+        return answers
 
-    def _key(self, columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
-        try:
-            parts = [encode(columns[name][row]) for name, encode in self._keys]
-        except WrongValue as error:
-            raise error.at(row) from None
-        return parts[0] if len(parts) == 1 else join_parts(parts)
+
+def _key(keys: Sequence[tuple[str, Callable[[Any], bytes]]], columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
+    try:
+        parts = [encode(columns[name][row]) for name, encode in keys]
+    except WrongValue as error:
+        raise error.at(row) from None
+    return parts[0] if len(parts) == 1 else join_parts(parts)
+
+
+def _kind(type_: str) -> Kind | None:
+    """Return the kind of a column by its type in a position."""
+    return next((kind for begins, kind in KINDS if type_.startswith(begins)), None)
 
 
 def _view(feature: FeatureView | Selection) -> FeatureView:
@@ -208,7 +238,8 @@ def _computed(
     for name in transform.inputs:
         if name not in of_views and name not in columns:
             raise DataError(f"entities has no '{name}', an input of '{transform.name}'.{nearest(name, columns)}")
-        inputs.append(by_value(name)(of_views[name].values if name in of_views else columns[name]))
+        own = of_views[name].own if name in of_views else None
+        inputs.append(by_value(name)(columns[name]) if own is None else as_input(own))
     with np.errstate(all="ignore"):
         outputs = run(transform, inputs, rows)
     made = [[_plain(value) for value in output.tolist()] for output in outputs]
@@ -223,15 +254,18 @@ def _plain(value: Any) -> Any:
     """Return a value as JSON has it: null for NaN and infinities."""
     if isinstance(value, float) and not np.isfinite(value):
         return None
-    return value.isoformat() if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC).isoformat()
+    return value.isoformat() if isinstance(value, date) else value
 
 
-def _exact(value: str | int) -> str:
-    if isinstance(value, str):
-        return value
-    if abs(value) <= MOST_DAYS:
-        return (EPOCH + timedelta(days=value)).date().isoformat()
-    return (EPOCH + timedelta(microseconds=value)).astimezone(UTC).isoformat()
+def _exact(values: list[str | int | None], kind: Kind | None) -> Array:
+    """Return texts as objects, and dates and times, which are stored as whole numbers, as datetime64."""
+    if kind == "text":
+        return objects(values)
+    numbers, missing = whole(values)
+    numbers[missing] = np.iinfo(np.int64).min  # NumPy's NaT
+    return numbers.view("datetime64[D]" if kind == "date" else "datetime64[us]")
 
 
 def _status(value: Any, known: bool) -> str:

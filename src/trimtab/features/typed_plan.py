@@ -50,7 +50,7 @@ class TypedPlan(OnlinePlan):
             found = {name: made[place] for place, name in enumerate(self._view_names)}
             for name, _, convert in self._plain:
                 found[name] = convert(columns[name])
-            for places, outputs in self._transformed(columns, lambda place: _as_input(made[place]), len(at)):
+            for places, outputs in self._transformed(columns, lambda place: as_input(made[place]), len(at)):
                 found.update((self._schema.features[n], output) for n, output in zip(places, outputs, strict=True))
             types = self._schema.types
             made_of = {name: from_output(name, types.get(name), values) for name, values in found.items()}
@@ -95,6 +95,6 @@ class TypedColumns:
             return TypedMatrix.of(self._schema, {name: convert(columns[name]) for name, convert in self._columns})
 
 
-def _as_input(values: Array) -> Array:
+def as_input(values: Array) -> Array:
     """Return a view feature as the input of a transform."""
     return values.astype("datetime64[us]") if values.dtype.kind == "M" else values.copy()

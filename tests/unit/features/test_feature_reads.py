@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ tills = tt.FeatureView("tills", route, paid, [tt.sum("amount", "7d")])
 @tt.on_demand(inputs=["amount", "spent__amount_mean_1d"], outputs=["ratio"])
 def beside(amount, usual):  # type: ignore[no-untyped-def]
     return {"ratio": amount / usual}
+
+
+@tt.on_demand(inputs=["now", "spent__at", "spent__place"], outputs=["hours", "words"])
+def waited(now, paid_at, place):  # type: ignore[no-untyped-def]
+    hours = (now.astype("datetime64[us]") - paid_at) / np.timedelta64(1, "h")
+    return {"hours": hours, "words": np.array([0 if text is None else len(text.split()) for text in place])}
 
 
 service = tt.FeatureService("checkout", features=[spent[["amount_mean_1d"]], beside])
@@ -87,6 +93,32 @@ def test_a_service_computes_its_transforms(reads: FeatureReads) -> None:
     assert found["spent__amount_mean_1d"].values == [15.0, None]
 
 
+def test_transforms_take_times_and_texts_of_views(reads: FeatureReads) -> None:
+    columns: dict[str, list[Any]] = {"card": ["a", "b"], "now": [AT, AT]}
+    found = {c.name: c.values for c in reads.read(reads.named(["waited"]), columns, at=AT, full_names=True)}
+    assert (found["waited__hours"], found["waited__words"]) == ([1.0, 0.0], [1, 0])
+    alone = reads.read(reads.named(["waited"]), {"card": ["b"], "now": [AT]}, at=AT, full_names=True)
+    assert [c.values for c in alone[-2:]] == [[0.0], [0]]
+
+
+def test_dates_and_times_near_1970_are_what_they_are(tmp_path: Path) -> None:
+    view = tt.FeatureView("v", card, paid, [tt.last("day", "due")])
+    rows = pl.DataFrame(
+        {
+            "card": ["a", "b"],
+            "day": [date(1970, 1, 1), None],
+            "due": [datetime(1970, 1, 1, 0, 0, 5), None],
+            "at": [START, START],
+            "known": [START, START],
+        }
+    )
+    online = LmdbOnline(tmp_path / "online")
+    materialize(view, rows, online, until=AT)
+    reads = FeatureReads(lambda: collect({"v": view}), online)
+    found = reads.read(reads.named(["v:day", "v:due"]), {"card": ["a", "b"]}, at=AT, full_names=False)
+    assert [c.values for c in found[1:]] == [["1970-01-01", None], ["1970-01-01T00:00:05+00:00", None]]
+
+
 def test_a_model_gets_the_same(reads: FeatureReads) -> None:
     model = tt.Model("m", task="binary", examples=paid, label="place", features=[spent[["count_1d", "since_last"]]])
     vectors = OnlinePlan(model, reads._online).vectors({"card": ["a", "z"]}, [AT, AT])
@@ -102,7 +134,9 @@ def test_a_model_gets_the_same(reads: FeatureReads) -> None:
         (["spend:count_1d"], {"card": ["a"]}, "no feature 'spend:count_1d'. Did you mean 'spent:count_1d'"),
         (["spent:count_2d"], {"card": ["a"]}, "view 'spent' has no feature 'count_2d'. Did you mean 'count_1d'"),
         (["spent:count_1d"], {"cart": ["a"]}, r"entities has no 'card'.*Did you mean 'cart'"),
-        (["spent:count_1d"], {"card": [1.5]}, "column 'card', row 0: 1.5; expected a whole number"),
+        (["spent:count_1d"], {"card": [1.5]}, "column 'card', row 0: 1.5; expected text"),
+        (["spent:count_1d"], {"card": [1]}, "column 'card', row 0: 1; expected text"),
+        (["tills:amount_sum_7d"], {"shop": ["x"], "till": ["1"]}, "column 'till', row 0: '1'; expected a whole number"),
         (["spent:count_1d"], {"card": []}, "entities is empty"),
         (["tills:amount_sum_7d"], {"shop": ["x", "y"], "till": [1]}, "'till' has 1 values; expected 2"),
         (["beside"], {"card": ["a"]}, "entities has no 'amount', an input of 'beside'"),
