@@ -25,7 +25,7 @@ def prepare() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    module.CUSTOMERS, module.TERMINALS = 150, 300
+    vars(module).update(CUSTOMERS=150, TERMINALS=300)
     return module
 
 

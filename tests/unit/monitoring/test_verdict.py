@@ -56,9 +56,9 @@ def look(book: Metadata, policy: PromoteWhen = POLICY, **more: object) -> Challe
 
 def test_versions_can_be_compared_by_money(book: Metadata) -> None:
     for day, loss in enumerate(noise(20, -0.05)):  # cheaper mistakes, by a version that fits worse
-        found = {"paired_log_loss_gain": loss, "paired_rows": 500.0, "paired_version": 1.0, "error_rate": 0.0}
-        money = {"paired_money_gain": 0.4 + loss}
-        book.put(window_report(day, version=2, role="challenger", metrics=found | money))
+        gains = {"paired_log_loss_gain": loss, "paired_money_gain": 0.4 + loss}
+        metrics = gains | {"paired_rows": 500.0, "paired_version": 1.0, "error_rate": 0.0}
+        book.put(window_report(day, version=2, role="challenger", metrics=metrics))
     found = judge_challenger(book, model=MODEL, champion=1, challenger=2, policy=POLICY, metric="money")
     assert found.verdict == "promote"
     assert "gain in money +0.35" in found.reason
