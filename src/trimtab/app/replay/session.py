@@ -26,7 +26,7 @@ from trimtab.errors import StageError, StoreError
 from trimtab.serving.processes.listening import Announcement
 from trimtab.units import plural
 
-STOP_SECONDS = 30.0
+STOP_SECONDS = 90.0
 POLL_SECONDS = 0.05
 SHOWN_LOG = 2000
 """Characters of the loop's log that an error shows."""
