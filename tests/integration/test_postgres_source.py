@@ -299,3 +299,14 @@ def test_an_end_of_ingest_or_server_anywhere_loses_and_doubles_nothing(orders: P
     versions = found.metadata.find(TableVersion)
     assert sum(version.added_rows for version in versions) == rows.height
     assert sorted(version.version for version in versions) == list(range(len(versions)))
+
+
+def test_a_cursor_whose_values_come_rounded_is_refused(tmp_path: Path, server: Postgres) -> None:
+    server.do("CREATE TABLE gauges (height real, at timestamptz)")
+    server.do("INSERT INTO gauges VALUES (0.1, '2026-01-01T00:00Z'), (0.7, '2026-01-02T00:00Z')")
+    with pytest.raises(DataError, match=r"column 'height' is real, .* such as height::double precision AS height"):
+        pulled(tmp_path, server, table="gauges", timestamp="at", cursor="height").ingest()
+    query = "SELECT height::double precision AS height, at FROM gauges"
+    cast = pulled(tmp_path, server, table=None, query=query, timestamp="at", cursor="height")
+    assert [one.rows_added for one in cast.ingest()] == [2]
+    assert cast.ingest() == []

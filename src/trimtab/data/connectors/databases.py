@@ -190,8 +190,17 @@ class SQLConnector:
             raise DataError(f"{self._source.where}: the column '{twice[0]}' appears twice; name each once in the query")
 
     def _expect_values(self, connection: Connection) -> None:
-        """Raise DataError for rows without a place in the order: no comparison would ever find them."""
+        """Raise DataError for rows without a place in the order: no comparison would ever find them.
+
+        Nor does one find those of PostgreSQL's `real`, whose values come rounded.
+        """
         for name in self._order:
+            kind = f"SELECT pg_typeof({_quote(name)}) \\:\\: text FROM {self._rows} LIMIT 1"
+            if connection.dialect.name == "postgresql" and ("real",) in self._all(connection, kind, {})[1]:
+                raise DataError(
+                    f"{self._source.where}: column '{name}' is real, whose values come rounded: rows would be missed "
+                    f"or read twice; cast it in a query, such as {name}::double precision AS {name}"
+                )
             statement = f"SELECT 1 FROM {self._rows} WHERE {_quote(name)} IS NULL LIMIT 1"
             if self._all(connection, statement, {})[1]:
                 raise DataError(
