@@ -22,6 +22,7 @@ from trimtab.stores.predictions import label_rule
 from trimtab.tasks import RULES, numbers_of_classes
 
 LARGEST = sys.float_info.max
+"""What JSON's Infinity is read as, so no label."""
 MOST_NAMED = 20
 """Wrong labels of one request that the answer names."""
 REMEMBERED = 10_000
@@ -154,7 +155,7 @@ def read_label(index: int, item: dict[str, Any]) -> Label | Wrong:
     if isinstance(label, str):
         if not 1 <= len(label) <= MAX_ID or control(label) is not None:
             return expected(index, "label", label, f"a number, or the name of a class, of 1 to {MAX_ID} characters")
-    elif not isinstance(label, int | float) or not -LARGEST <= label <= LARGEST:
+    elif not isinstance(label, int | float) or not -LARGEST < label < LARGEST:
         return expected(index, "label", label, "a number, or the name of a class")
     else:
         label = float(label)

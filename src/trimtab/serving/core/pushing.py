@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +32,8 @@ REMEMBERED = 10_000
 EXACT = 2**53
 """Whole numbers up to this one are exact in float64."""
 LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**63 - 1
+LARGEST = sys.float_info.max
+"""What JSON's Infinity is read as; no value of a row, and neither is anything beyond."""
 _EXPECTED = {
     "text": "text",
     "integer": "a whole number of at most 64 bits",
@@ -108,7 +110,7 @@ def _integer(value: Any) -> int | None:
 def _number(value: Any) -> float | None:
     if type(value) is int:
         return value if abs(value) <= EXACT else None
-    return value if isinstance(value, float) and math.isfinite(value) else None
+    return value if isinstance(value, float) and abs(value) < LARGEST else None
 
 
 def _boolean(value: Any) -> bool | None:

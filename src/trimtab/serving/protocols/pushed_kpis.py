@@ -7,7 +7,7 @@ All points of a request are taken or none; they are on disk before the answer le
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -126,7 +126,7 @@ def _point(index: int, item: Any, inbox: Inbox, models: tuple[str, ...], model: 
 
 def _is_finite(value: float) -> bool:
     try:
-        return math.isfinite(float(value))
+        return abs(float(value)) < sys.float_info.max  # as which JSON's Infinity is read
     except OverflowError:
         return False
 

@@ -56,6 +56,7 @@ def test_points_are_on_disk_when_the_answer_comes(open_gateway: Served, tmp_path
         ({"stream": "revenue", "value": True}, "points[0].value is true; expected a number"),
         ({"stream": "revenue", "value": "12"}, "points[0].value is '12'; expected a number"),
         (b'{"stream": "revenue", "value": 1e999}', "Number out of range"),
+        (b'{"stream": "revenue", "value": Infinity}', "points[0].value is 1.7976931348623157e308; expected a number"),
         ({"stream": "revenue", "value": 1, "time": "yesterday"}, "points[0].time is 'yesterday'; expected ISO 8601"),
         ({"stream": "revenue", "value": 1, "time": 1_772_366_400}, "as seconds it would be 2026-03-01"),
         ({"stream": "revenue", "value": 1, "time": "2026-03-03"}, "not more than a day ahead"),
