@@ -160,6 +160,12 @@ def test_what_was_named_for_all_holds_for_each(two: Served, path: str, header: s
 @pytest.mark.parametrize(
     ("body", "kind", "status", "message"),
     [
+        (
+            b'{"id":"a","label":Infinity}',
+            "application/json",
+            400,
+            "labels[0].label is 1.7976931348623157e308; expected",
+        ),
         (b'{"id":"a","label":1}\n{"id":', "application/x-ndjson", 400, "labels[1]: "),
         (b"id,lable\na,1\n", "text/csv", 400, "column 'label' is missing"),
         (b"id,label\na,\n", "text/csv", 400, "labels[0].label is null"),
