@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -94,12 +95,14 @@ def place(file: str, what: str, starts: str) -> Row:
     starts: the commands that start it. Raises SystemExit when it does not run within WAIT_SECONDS.
     """
     begun = time.perf_counter()
-    while not (RUN / file).exists():
-        if time.perf_counter() - begun > WAIT_SECONDS:
-            sys.exit(f"no {what} runs for this project. Start it with: {starts}")
-        time.sleep(0.2)
-    found: Row = json.loads((RUN / file).read_text())
-    return found
+    while time.perf_counter() - begun < WAIT_SECONDS:
+        try:
+            found: Row = json.loads((RUN / file).read_text())
+            os.kill(found["pid"], 0)  # asks if the process lives: the file of one that was killed may still be there
+            return found
+        except (OSError, ValueError):
+            time.sleep(0.2)
+    sys.exit(f"no {what} runs for this project. Start it with: {starts}")
 
 
 def payments(after: datetime | None, until: datetime | None) -> pl.DataFrame:

@@ -57,9 +57,9 @@ def ingest(
         bool, typer.Option("--rebuild", help="Read all files of the source again, so that types fit all of them.")
     ] = False,
 ) -> None:
-    """Take new files into tables.
+    """Take new rows of sources into tables.
 
-    Takes each file once, into versioned tables. New outcomes become labels.
+    Takes each file once, and each row of a database, an API or a stream. New outcomes become labels.
     """
     if again:
         _rebuild(context, source)

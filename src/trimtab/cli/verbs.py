@@ -11,7 +11,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "repair": ("look", "Move aside what is damaged and can be made again."),
     "schema": ("look", "Print the JSON Schema of trimtab.yaml, for editors."),
     "run": ("stages", "Ingest, validate, features, train, evaluate, register, deploy."),
-    "ingest": ("stages", "Take new files into tables."),
+    "ingest": ("stages", "Take new rows of sources into tables."),
     "validate": ("data.validate", "Check the tables again, or draft their checks."),
     "quarantine": ("data.quarantine", "Show the rows that the checks refused, release them, or drop them."),
     "tables": ("data.tables", "List tables, show one, merge small files, or remove old versions."),

@@ -167,7 +167,8 @@ def refused_batch(name: str, batch: str, *, tables: Tables, metadata: Metadata) 
 
 def no_such_batch(batch: str, sources: Sequence[str], *, metadata: Metadata) -> UsageError:
     """Return the error for a batch that no source has, with the nearest name."""
-    known = {report.source for name in sources for report in metadata.find(CheckReport, table=name)}
+    reports = [report for name in sources for report in metadata.find(CheckReport, table=name)]
+    known = {report.source for report in reports if report.failing_rows or report.verdict == "fail"}
     refused = [name for name in known if "@" not in name]
     return UsageError(
         f"no batch '{batch}' was refused; expected the name of a file, or the start of an id that trimtab quarantine "

@@ -25,7 +25,7 @@ NEVER = np.iinfo(np.int64).max
 
 TEXT_HINT = (
     ". If its file holds numbers, say how they are written, such as FileSource(..., decimal=','), and read it again: "
-    "trimtab ingest SOURCE --rebuild"
+    "trimtab ingest SOURCE --rebuild. In a query of a database, cast them"
 )
 
 
