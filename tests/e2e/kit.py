@@ -13,7 +13,9 @@ import yaml
 
 from kit.waiting import PATIENCE_S, wait_for
 from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.loop.steering import read_progress
+from trimtab.app.project.broker import running_broker
 from trimtab.app.project.process_files import is_running
 
 CARRIERS = ("UA", "MQ")
@@ -33,10 +35,15 @@ def edit_policy(folder: Path, **sections: dict[str, object]) -> None:
 
 
 def stop_everything(folder: Path) -> None:
-    """End the loop and the gateway of a project, if they run."""
+    """End what runs for a project: its loop, its gateway, the process that reads its streams, its broker."""
     run_folder = folder / ".trimtab" / "run"
-    progress, gateway = read_progress(run_folder), running_gateway(run_folder)
-    for pid in [p.pid for p in (progress, gateway) if p is not None]:
+    found = (
+        read_progress(run_folder),
+        running_gateway(run_folder),
+        read_ingestion(run_folder),
+        running_broker(run_folder),
+    )
+    for pid in [p.pid for p in found if p is not None]:
         if is_running(pid):
             os.kill(pid, signal.SIGKILL)
 
