@@ -163,7 +163,7 @@ def rebuild(workspace: Workspace, source: str) -> Ingested:
 
 
 def validate(workspace: Workspace, source: str | None = None, *, as_of: str | None = None) -> list[CheckReport]:
-    """Check one table, or all.
+    """Check one table, or all; a stream or a database that has given no row yet is checked only by its name.
 
     as_of: a time or a version, as `version_as_of` reads it; None for the newest versions. Raises UsageError for a
     version without a source.
@@ -183,6 +183,7 @@ def validate(workspace: Workspace, source: str | None = None, *, as_of: str | No
             version=None if as_of is None else version_as_of(workspace, one.name, as_of),
         )
         for one in _sources_so_far(workspace, source)
+        if source is not None or isinstance(one, FileSource) or workspace.tables.version(one.name) is not None
     ]
 
 

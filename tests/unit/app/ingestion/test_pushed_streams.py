@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 
 from trimtab.app.ingestion.streaming import needs_local_broker, stream, streaming_sources
 from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.stages.ingesting import ingest, validate
 from trimtab.clock import to_micros
-from trimtab.errors import DefinitionError
+from trimtab.errors import DefinitionError, StageError
 from trimtab.stores.spool import Pushed, SpoolWriter, segments, spool_folder
 
 DEFINITIONS = """
@@ -53,3 +56,12 @@ def test_pushed_rows_flow_into_the_table(workspace: Workspace) -> None:
 def test_a_file_source_is_no_stream(workspace: Workspace) -> None:
     with pytest.raises(DefinitionError, match="source 'orders' is a FileSource, whose rows come by: trimtab ingest"):
         stream(workspace, "orders", until_caught_up=True, say=lambda line: None)
+
+
+def test_a_source_without_rows_yet_keeps_no_other_from_being_validated(workspace: Workspace) -> None:
+    rows = pl.DataFrame({"id": [1], "at": [datetime(2026, 1, 1, tzinfo=UTC)]})
+    rows.write_parquet(workspace.project.folder / "orders.parquet")
+    ingest(workspace)
+    assert [report.table for report in validate(workspace)] == ["orders"]
+    with pytest.raises(StageError, match="table 'clicks' is empty"):
+        validate(workspace, "clicks")
