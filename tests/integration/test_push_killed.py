@@ -18,7 +18,8 @@ import pytest
 from integration.gateway_project import DEFINITIONS, GatewayProject
 from kit.waiting import wait_for
 from trimtab.app.project.workspace import open_workspace
-from trimtab.stores.spool import segments, spool_folder
+from trimtab.stores.catalog import spool_folder
+from trimtab.stores.spool import segments
 
 CLICKS = """
 clicks = tt.PushSource(

@@ -34,6 +34,9 @@ PREDICTIONS = {
     "none": "trimtab.stores.predictions.null:NullLog",
 }
 
+SPOOLS = "spool"
+"""Folder of the spools of pushed rows, in the root of the embedded stores."""
+
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")
 
 
@@ -102,3 +105,8 @@ def _backend(kind: str, scheme: str, backends: dict[str, str]) -> Any:
         raise StoreError(f"{kind}: no backend for '{scheme}'.{nearest(scheme, backends)}")
     module, name = backends[scheme].split(":")
     return getattr(import_module(module), name)
+
+
+def spool_folder(root: Path, source: str) -> Path:
+    """Return the folder of the spool of a source (spool.py)."""
+    return root / SPOOLS / source

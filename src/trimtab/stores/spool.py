@@ -23,8 +23,6 @@ import msgspec
 from trimtab.errors import StoreError, Temporary
 from trimtab.stores.predictions.embedded.frames import framed
 
-FOLDER = "spool"
-"""Folder of the spools, in the root of the embedded stores."""
 SUFFIX = ".rows"
 NUMBERS = "last_number"
 """File with the number of the newest segment."""
@@ -49,11 +47,6 @@ class Pushed(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-def spool_folder(root: Path, source: str) -> Path:
-    """Return the folder of a source's spool."""
-    return root / FOLDER / source
 
 
 class SpoolWriter:

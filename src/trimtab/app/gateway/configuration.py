@@ -15,7 +15,7 @@ from trimtab.definitions.push_source import PushSource
 from trimtab.policy.model import Policy
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement, GatewayConfig
 from trimtab.serving.worker_options import Fallbacks, PushedSource, Tls, WorkerOptions
-from trimtab.stores.spool import spool_folder
+from trimtab.stores.catalog import spool_folder
 from trimtab.units import MICROS
 
 

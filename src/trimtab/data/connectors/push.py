@@ -21,7 +21,7 @@ from trimtab.data.connectors.micro_batches import MicroBatch, StreamConnector, S
 from trimtab.data.connectors.spool_reader import Spool
 from trimtab.definitions.push_source import PushSource
 from trimtab.errors import StoreError, Temporary
-from trimtab.stores.spool import spool_folder
+from trimtab.stores.catalog import spool_folder
 
 BATCH_ROWS = 20_000
 """Rows of a micro-batch, unless one request has more."""

@@ -63,9 +63,11 @@ class Label(msgspec.Struct, gc=False):
                 return None
             return expected(self.index, "label", label, f"the name of a class, such as {', '.join(classes[:3])}")
         if rules.has_threshold and classes:
-            number = numbers_of_classes(classes).get(name)
+            numbers = numbers_of_classes(classes)
+            number = numbers.get(name)
             if number is None:
-                return expected(self.index, "label", label, f"one of {', '.join(classes)}")
+                plain = "0 or 1, or " if "0" in numbers and "0" not in classes else ""
+                return expected(self.index, "label", label, f"{plain}one of {', '.join(classes)}")
             self.label = number
         elif isinstance(label, str) or (rules.has_threshold and label not in (0.0, 1.0)):
             return expected(self.index, "label", label, rules.expected)

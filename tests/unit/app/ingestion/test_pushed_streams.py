@@ -14,7 +14,8 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages.ingesting import ingest, validate
 from trimtab.clock import to_micros
 from trimtab.errors import DefinitionError, StageError
-from trimtab.stores.spool import Pushed, SpoolWriter, segments, spool_folder
+from trimtab.stores.catalog import spool_folder
+from trimtab.stores.spool import Pushed, SpoolWriter, segments
 
 DEFINITIONS = """
 import trimtab as tt

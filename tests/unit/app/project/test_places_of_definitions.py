@@ -30,7 +30,10 @@ def written(folder: Path, text: str) -> Path:
     ("line", "message"),
     [
         ('tt.FileSource("x", "x.csv", timestmp="at")', "tt.FileSource(...) takes no argument 'timestmp'. Did you mean"),
-        ('tt.FileSource("x", "x.csv")', "tt.FileSource(...): missing 1 required positional argument: 'timestamp'; its"),
+        (
+            'tt.FileSource("x", "x.csv")',
+            "missing 1 required keyword-only argument: 'timestamp'; its",
+        ),
         ('tt.FeatureView("v", entitty=1)', "tt.FeatureView(...) takes no argument 'entitty'. Did you mean 'entity'?"),
         ('tt.count(window="1d")', "tt.count(...) takes no argument 'window'. Did you mean 'windows'?"),
         ('tt.sum("a", window="1d")', "tt.sum(...) takes no argument 'window'. Did you mean 'windows'?"),

@@ -19,8 +19,9 @@ from trimtab.data.connectors.push import BATCH_ROWS, PushConnector
 from trimtab.data.quarantine import read_refused
 from trimtab.definitions.push_source import PushSource
 from trimtab.policy.model import Checks
+from trimtab.stores.catalog import spool_folder
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.spool import Pushed, SpoolWriter, segments, spool_folder
+from trimtab.stores.spool import Pushed, SpoolWriter, segments
 from trimtab.stores.tables.delta import DeltaTables
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
