@@ -28,6 +28,7 @@ SELDOM = {
     "suspicion_end",
     "retrain_request",
     "freeze",
+    "quarantine_end",
 }
 DEMO_RECORDS = set(RECORDS) - SELDOM
 """Kinds that a stretch without a retraining writes too."""

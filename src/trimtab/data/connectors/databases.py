@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -355,8 +355,11 @@ def _column(values: list[Any], name: str, place: str, *, is_text: bool) -> pa.Ar
     if kind is Decimal:
         return _decimals(values, name, place)
     if kind is datetime:
-        zone = next(value for value in values if value is not None).tzinfo
-        return pa.array(values, pa.timestamp("us", tz="UTC" if zone is not None else None))
+        if next(value for value in values if value is not None).tzinfo is None:
+            return pa.array(values, pa.timestamp("us"))
+        # in UTC already, because pyarrow passes over offsets where PYARROW_IGNORE_TIMEZONE is set, as some libraries do
+        moments = [None if value is None else value.astimezone(UTC) for value in values]
+        return pa.array(moments, pa.timestamp("us", tz="UTC"))
     if kind is date:
         return pa.array(values, pa.date32())
     if issubclass(kind, bytes | memoryview | bytearray):

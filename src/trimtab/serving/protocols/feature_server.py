@@ -106,7 +106,7 @@ def routes(gateway: Gateway) -> list[Route]:
         errors={413: f"More than {MOST_ROWS} rows.", 404: "The gateway serves a folder alone."},
         detail="The shapes of Feast's feature server: its client of a remote online store reads from here.",
     )
-    never = Description(gives=[Content({"type": "object"})], detail="It always answers 405.")
+    never = Description(gives=[Content({"type": "object"})], errors={405: "Always: sources make features."})
     return [
         Route("POST", "/get-online-features", "infer", get, encode_error, "Read features.", described),
         Route(
