@@ -33,8 +33,8 @@ def test_a_number_is_the_class_of_that_name_first(classes: tuple[str, ...], sent
     [
         (("1", "2"), 0.0, "one of 1, 2"),
         (("1", "2"), "0", "one of 1, 2"),
-        (("no", "yes"), 2.0, "one of no, yes"),
-        (("no", "yes"), 0.5, "one of no, yes"),
+        (("no", "yes"), 2.0, "0 or 1, or one of no, yes"),
+        (("no", "yes"), 0.5, "0 or 1, or one of no, yes"),
         ((), "1", "0 or 1"),
         ((), 2.0, "0 or 1"),
     ],
