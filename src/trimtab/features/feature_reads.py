@@ -102,7 +102,8 @@ class FeatureReads:
             full_names: name columns view__feature in place of feature.
 
         Raises:
-            DataError: a column is missing or has a wrong value, or a view has no values yet.
+            DataError: a column is missing or has a wrong value, a view has no values yet, or two columns of the answer
+                have one name.
         """
         rows = self._rows(columns)
         views: dict[str, dict[str, ReadColumn]] = {}
@@ -115,7 +116,9 @@ class FeatureReads:
                 found += _computed(feature, columns, views, rows)
             elif not isinstance(feature, str):
                 found += [views[_view(feature).name][name] for name in feature.feature_names]
-        return found if full_names else [_short(column, columns) for column in found]
+        answer = found if full_names else [_short(column, columns) for column in found]
+        _expect_different(answer, full_names=full_names)
+        return answer
 
     def _needed(self, features: Sequence[Feature]) -> list[FeatureView]:
         """Return the views whose features are asked for, or are inputs of transforms."""
@@ -221,6 +224,15 @@ def _kind(type_: str) -> Kind | None:
 
 def _view(feature: FeatureView | Selection) -> FeatureView:
     return feature.view if isinstance(feature, Selection) else feature
+
+
+def _expect_different(columns: Sequence[ReadColumn], *, full_names: bool) -> None:
+    """Raise DataError when two columns have one name, since a client could not tell them apart."""
+    names = [column.name for column in columns]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        hint = "ask for each feature once" if full_names else "ask for full_feature_names, or for each feature once"
+        raise DataError(f"two columns of the answer have the name '{twice}'; {hint}")
 
 
 def _short(column: ReadColumn, columns: Mapping[str, Sequence[Any]]) -> ReadColumn:

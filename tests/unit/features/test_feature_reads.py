@@ -140,6 +140,8 @@ def test_a_model_gets_the_same(reads: FeatureReads) -> None:
         (["spent:count_1d"], {"card": []}, "entities is empty"),
         (["tills:amount_sum_7d"], {"shop": ["x", "y"], "till": [1]}, "'till' has 1 values; expected 2"),
         (["beside"], {"card": ["a"]}, "entities has no 'amount', an input of 'beside'"),
+        (["spent:count_1d", "spent__count_1d"], {"card": ["a"]}, "two columns of the answer have the name 'count_1d'"),
+        (["spent:place"], {"card": ["a"], "place": ["x"]}, "name 'place'; ask for full_feature_names"),
     ],
 )
 def test_what_is_wrong_is_named(

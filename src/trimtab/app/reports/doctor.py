@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata as packages
@@ -31,7 +31,9 @@ from trimtab.data.schemas import load_schema
 from trimtab.data.source_files import find_files, has_files
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import FileSource, Source
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DefinitionError, PolicyError, StoreError, TrimtabError
+from trimtab.features.view_rows import check_columns as check_view_columns
 from trimtab.places import of_function
 from trimtab.policy.reader import read_policy
 from trimtab.records.serving import Revision
@@ -172,6 +174,10 @@ def _sources(workspace: Workspace) -> Iterator[Finding]:
             yield _not_ingested(workspace, model, examples)
         elif schema is not None:
             yield _try(f"model {model.name}", partial(_columns, workspace, model, tuple(schema)))
+    for view in project.definitions.views.values():
+        with suppress(StoreError):  # `_inside` reports the damaged table
+            if view.over is None and workspace.tables.version(view.source.name) is not None:
+                yield _try(f"view {view.name}", partial(_view_columns, workspace, view))
 
 
 def _not_ingested(workspace: Workspace, model: Model, source: FileSource) -> Finding:
@@ -200,6 +206,11 @@ def _reachable(workspace: Workspace, source: Source) -> str:
 
 def _columns(workspace: Workspace, model: Model, columns: tuple[str, ...]) -> str:
     check_columns(workspace.project.policy, model, workspace.project.folder, columns)
+    return "all columns are there"
+
+
+def _view_columns(workspace: Workspace, view: FeatureView) -> str:
+    check_view_columns(view, workspace.tables.scan(view.source.name).collect_schema())
     return "all columns are there"
 
 

@@ -92,7 +92,7 @@ def _avro_by_registry(source: KafkaSource, folder: Path) -> Decode:
         id_ = int.from_bytes(value[1:FRAME_BYTES])
         try:
             found: dict[str, Any] = read(value, context)
-        except Exception:
+        except Exception:  # raised again, unless the schema is what is missing
             if id_ not in seen:
                 expect_schema(id_)
             raise

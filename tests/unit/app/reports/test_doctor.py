@@ -96,6 +96,16 @@ def test_after_an_ingest_names_are_checked_against_the_table(workspace: Workspac
     assert (found(folder, "model delay").verdict, found(folder, "model delay").wrong) == ("fail", True)
 
 
+def test_after_an_ingest_the_columns_of_views_are_checked(workspace: Workspace, folder: Path) -> None:
+    ingesting.ingest(workspace)
+    view = 'seen = tt.FeatureView("seen", tt.Entity("a"), rows, [tt.count("1d", where="lat > 0")])\n'
+    (folder / "definitions.py").write_text(DEFINITIONS + view)
+    assert (found(folder, "view seen").verdict, found(folder, "view seen").wrong) == ("fail", True)
+    assert "Did you mean 'late'?" in found(folder, "view seen").text
+    (folder / "definitions.py").write_text(DEFINITIONS + view.replace("lat >", "late >"))
+    assert found(folder, "view seen").text == "all columns are there"
+
+
 def test_a_database_is_asked_and_one_that_is_not_there_comes_with_its_remedy(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "shop.db")) as shop:
         shop.execute("CREATE TABLE rows (id INTEGER, at TEXT, a REAL, late INTEGER)")
