@@ -34,6 +34,7 @@ import alembic.command, deltalake, pandera.polars, pandera.backends.polars.built
 from trimtab import data
 from trimtab.clock import ManualClock
 from trimtab.data import ingest as taking
+from trimtab.data.batch import open_intake
 from trimtab.definitions.sources import FileSource
 from trimtab.policy.model import Checks
 from trimtab.stores.metadata.sql import SqlMetadata
@@ -70,7 +71,7 @@ class Mortal:
 
 def ingest(folder):
     store = folder / ".trimtab"
-    taking.ingest(
+    intake = open_intake(
         FileSource("flights", "data", timestamp="at"),
         folder=folder,
         checks=Checks.model_validate({"flights": "checks.Flights", "max_failing_rows": 0.5}),
@@ -78,6 +79,7 @@ def ingest(folder):
         metadata=Mortal(SqlMetadata(store / "metadata.db")),
         clock=ManualClock(datetime(2026, 3, 1, tzinfo=UTC)),
     )
+    taking.ingest(intake)
 
 
 def run(folder, *, writes=0, seconds=None):

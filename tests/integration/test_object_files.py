@@ -15,6 +15,7 @@ from pyarrow import fs
 
 from trimtab.clock import ManualClock, SystemClock
 from trimtab.data import object_files
+from trimtab.data.batch import open_intake
 from trimtab.data.connectors.contract import Unreachable
 from trimtab.data.ingest import Ingested, ingest
 from trimtab.data.object_files import find_objects
@@ -59,7 +60,7 @@ class Shop:
         return {"folder": self.folder, "checks": Checks(), "clock": ManualClock(dt.datetime.now(dt.UTC)), **stores}
 
     def ingest(self) -> list[Ingested]:
-        return ingest(self.source, **self.parts())
+        return ingest(open_intake(self.source, **self.parts()))
 
     def names(self, path: str) -> list[str]:
         return [file.name for file in find_objects(FileSource("orders", path, timestamp="at"))]
@@ -117,7 +118,7 @@ def test_a_young_object_is_read_again_since_it_may_have_changed_unseen(shop: Sho
 def test_all_objects_can_be_read_again(shop: Shop) -> None:
     shop.ingest()
     shop.source = FileSource("orders", shop.source.path, timestamp="at", time_zone="Europe/Rome")
-    assert rebuild(shop.source, **shop.parts()).rows_added == 0
+    assert rebuild(open_intake(shop.source, **shop.parts())).rows_added == 0
     assert shop.tables.scan("orders").collect()["at"][0] == dt.datetime(2025, 12, 31, 23, tzinfo=dt.UTC)
 
 
@@ -138,7 +139,7 @@ def test_parquet_and_json_lines_are_read_from_objects(shop: Shop, tmp_path: Path
         file.write((tmp_path / "a.parquet").read_bytes())
     shop.put("j/a.jsonl", '{"at": "2026-01-01", "x": 1}')
     for name, path in (("p", "s3://shop/p"), ("j", "s3://shop/j/*.jsonl")):
-        (done,) = ingest(FileSource(name, path, timestamp="at"), **shop.parts())
+        (done,) = ingest(open_intake(FileSource(name, path, timestamp="at"), **shop.parts()))
         assert done.rows_added == 1
 
 

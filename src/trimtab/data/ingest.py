@@ -9,15 +9,14 @@ the records are the same whatever happened.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
 from trimtab.clock import Clock
-from trimtab.data.batch import Batch, Compare, Intake, check_frame, open_intake, read_batch
+from trimtab.data.batch import Batch, Intake, check_frame, read_batch
 from trimtab.data.checks import failure_lines, result_lines
 from trimtab.data.local_file import SourceFile
 from trimtab.data.notes import note_lines
@@ -28,7 +27,6 @@ from trimtab.definitions.kafka_source import KafkaSource
 from trimtab.definitions.push_source import PushSource
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import CheckFailed, DataError, StageError, StoreError
-from trimtab.policy.model import Checks
 from trimtab.records.data import CheckReport, TableVersion
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.tables.contract import Tables
@@ -53,30 +51,12 @@ class Ingested:
     """What came as one: a file or a batch."""
 
 
-def ingest(
-    source: FileSource,
-    *,
-    folder: Path,
-    checks: Checks,
-    tables: Tables,
-    metadata: Metadata,
-    clock: Clock,
-    keys: Collection[str] = (),
-    compare: Compare | None = None,
-) -> list[Ingested]:
+def ingest(intake: Intake) -> list[Ingested]:
     """Ingest the files of a source that its table does not hold yet, in order of name.
 
     Each file is read, checked and appended as one version; its failing rows go to the quarantine table. A file is
     skipped if the table has all of its rows already, under whatever name. If a file fails, the files before it stay
     ingested.
-
-    Args:
-        source: the source.
-        folder: the project folder.
-        checks: the checks of the policy.
-        tables, metadata, clock: the stores and the clock.
-        keys: columns that are keys of entities or ids of predictions.
-        compare: as in `open_intake`.
 
     Returns:
         One result for each file, in order of name.
@@ -87,43 +67,18 @@ def ingest(
         CheckFailed: too many rows of a file fail; its report is written.
         PolicyError: the checks cannot be loaded or cannot run.
     """
-    files = find_files(source, folder)
-    intake = open_intake(
-        source,
-        folder=folder,
-        checks=checks,
-        tables=tables,
-        metadata=metadata,
-        clock=clock,
-        keys=keys,
-        compare=compare,
-    )
+    files = find_files(intake.files, intake.folder)
     restored = {one.file: one for one in _restore(intake, files)}
     return [restored.get(file.name) or _ingest_file(intake, file) for file in files]
 
 
-def validate(
-    source: Source,
-    *,
-    folder: Path,
-    checks: Checks,
-    tables: Tables,
-    metadata: Metadata,
-    clock: Clock,
-    version: TableVersion | None = None,
-) -> CheckReport:
-    """Check all rows of one version of a source's table, write the report and return it.
+def validate(intake: Intake, version: TableVersion | None = None) -> CheckReport:
+    """Check all rows of one version of a source's table (None: the newest), write the report and return it.
 
-    Args:
-        source, folder, checks, tables, metadata, clock: as in `ingest`.
-        version: the version; None for the newest.
-
-    Raises:
-        StageError: nothing was ingested yet.
-        PolicyError: the checks cannot be loaded or cannot run.
+    Raises StageError when nothing was ingested yet, PolicyError when the checks cannot be loaded or cannot run.
     """
-    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock)
-    versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
+    source, tables = intake.source, intake.tables
+    versions = record_versions(source.name, tables=tables, metadata=intake.metadata, clock=intake.clock)
     if not versions:
         raise StageError(f"table '{source.name}' is empty: nothing to validate. {_first_rows(source)}")
     checked = version or versions[-1]
@@ -131,34 +86,8 @@ def validate(
     report = check_frame(
         intake, frame, source=checked.id, batch_hash=checked.content_hash, newest=checked == versions[-1]
     )
-    metadata.put(report)
+    intake.metadata.put(report)
     return report
-
-
-def validate_files(
-    source: FileSource,
-    *,
-    folder: Path,
-    checks: Checks,
-    tables: Tables,
-    metadata: Metadata,
-    clock: Clock,
-    keys: Collection[str] = (),
-) -> list[CheckReport]:
-    """Check the files of a source without ingesting them; nothing is written.
-
-    Args:
-        source, folder, checks, tables, metadata, clock, keys: as in `ingest`.
-
-    Returns:
-        One report for each file, in order of name.
-
-    Raises:
-        DataError: an ingest would refuse to read a file.
-        PolicyError: the checks cannot be loaded or cannot run.
-    """
-    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
-    return [read_batch(intake, file).report for file in find_files(source, folder)]
 
 
 def _ingest_file(intake: Intake, file: SourceFile) -> Ingested:

@@ -7,44 +7,27 @@ changed since. Earlier versions stay readable, so training sets made from them d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 import polars as pl
 import pyarrow as pa
 
-from trimtab.clock import Clock
-from trimtab.data.batch import Intake, check_content, open_intake, read_content
+from trimtab.data.batch import Intake, check_content, read_content
 from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing
 from trimtab.data.local_file import SourceFile
 from trimtab.data.quarantine_release import releases
 from trimtab.data.source_files import find_files
-from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, StageError
-from trimtab.policy.model import Checks
 from trimtab.records.data import CheckReport, TableVersion
-from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.tables.contract import Tables
 from trimtab.stores.tables.schema_fit import fit, wider
 from trimtab.units import plural
 
 
-def rebuild(
-    source: FileSource,
-    *,
-    folder: Path,
-    checks: Checks,
-    tables: Tables,
-    metadata: Metadata,
-    clock: Clock,
-    keys: Collection[str] = (),
-) -> Ingested:
+def rebuild(intake: Intake) -> Ingested:
     """Read all files that were ingested into a table again, in the same order, as its next version. Idempotent.
-
-    Args:
-        source, folder, checks, tables, metadata, clock, keys: as in `ingest`.
 
     Returns:
         The result; `skipped` if the newest version has the same rows already.
@@ -54,12 +37,12 @@ def rebuild(
         DataError: a file is missing or has changed, or no type fits a column in all files.
         CheckFailed: too many rows of a file fail.
     """
-    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
+    source, tables, metadata, clock = intake.source, intake.tables, intake.metadata, intake.clock
     versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
     if not versions:
         raise StageError(f"table '{source.name}' is empty: nothing to read again. Run: trimtab ingest {source.name}")
     files = _files(intake, versions)
-    schema = _schema_of_all(intake, find_files(source, folder))
+    schema = _schema_of_all(intake, find_files(intake.files, intake.folder))
     rows = _rows_of_all(intake, files, schema)
     newest = versions[-1]
     about = f"{plural(len(files), 'file')}, read again"

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from trimtab.clock import ManualClock
+from trimtab.data.batch import open_intake
 from trimtab.data.batch_checks import judge_duplicates, judge_freshness, judge_volume
 from trimtab.data.ingest import Ingested, ingest, validate
 from trimtab.definitions.sources import FileSource
@@ -38,10 +39,10 @@ class Project:
         (self.folder / path).write_text("\n".join(lines) + "\n")
 
     def ingest(self, source: FileSource = FLIGHTS, **checks: Any) -> list[Ingested]:
-        return ingest(source, **self._parts(checks))
+        return ingest(open_intake(source, **self._parts(checks)))
 
     def validate(self, **checks: Any) -> CheckReport:
-        return validate(FLIGHTS, **self._parts(checks))
+        return validate(open_intake(FLIGHTS, **self._parts(checks)))
 
     def _parts(self, checks: dict[str, Any]) -> dict[str, Any]:
         policy = Checks.model_validate(checks)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.clock import ManualClock
+from trimtab.data.batch import open_intake
 from trimtab.data.ingest import Ingested, ingest
 from trimtab.data.quarantine import read_refused
 from trimtab.data.rebuild import rebuild
@@ -54,7 +55,7 @@ class Shop:
         }
 
     def ingest(self, **checks: object) -> list[Ingested]:
-        return ingest(self.source, **self.parts(**checks))
+        return ingest(open_intake(self.source, **self.parts(**checks)))
 
     def prices(self, as_of: dt.datetime | None = None) -> list[tuple[Any, Any]]:
         rows = current(self.tables.scan("orders"), self.source, as_of=as_of).collect()
@@ -213,11 +214,13 @@ def test_rebuilding_gives_types_that_fit_all_files_and_keeps_versions_and_counts
     with pytest.raises(DataError, match=r"'cheap' is not of type.*dtypes=\{'price': 'text'\}.*ingest orders --rebuild"):
         shop.ingest()
     shop.source = dataclasses.replace(shop.source, dtypes={"price": "text"})
-    done = rebuild(shop.source, **shop.parts())
+    done = rebuild(open_intake(shop.source, **shop.parts()))
     assert (done.version.id, done.version.rows, done.version.added_rows) == ("orders@2", 3, 0)
     assert shop.tables.scan("orders").collect()["price"].to_list() == ["10", "20", "11"]
     assert shop.tables.scan("orders", version=1).collect()["price"].to_list() == [10, 20, 11]
-    assert rebuild(shop.source, **shop.parts()).skipped == "orders@2 has these rows already, value by value"
+    assert (
+        rebuild(open_intake(shop.source, **shop.parts())).skipped == "orders@2 has these rows already, value by value"
+    )
     assert [one.rows_added for one in shop.ingest()] == [0, 0, 1]
     assert shop.prices()[-1] == ("c", "cheap")
     assert shop.metadata.find(TableVersion, limit=1)[0].rows == 4
@@ -225,11 +228,11 @@ def test_rebuilding_gives_types_that_fit_all_files_and_keeps_versions_and_counts
 
 def test_rebuilding_refuses_what_it_cannot_read_again(shop: Shop) -> None:
     with pytest.raises(StageError, match="table 'orders' is empty"):
-        rebuild(shop.source, **shop.parts())
+        rebuild(open_intake(shop.source, **shop.parts()))
     shop.ingest()
     (shop.folder / "data" / "1.csv").unlink()
     with pytest.raises(DataError, match=r"data/1.csv is missing or has changed since it was ingested as orders@0"):
-        rebuild(shop.source, **shop.parts())
+        rebuild(open_intake(shop.source, **shop.parts()))
 
 
 Row = tuple[int | None, int | None]

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.data.ingest import Ingested, ingest, validate, validate_files
+from trimtab.data.batch import open_intake
+from trimtab.data.ingest import Ingested, ingest, validate
 from trimtab.definitions.push_source import PushSource
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import CheckFailed, DataError, PolicyError, StageError
@@ -48,7 +49,7 @@ class Project:
         (self.folder / "data" / name).write_text("\n".join([header, *rows]) + "\n")
 
     def ingest(self, **checks: object) -> list[Ingested]:
-        return ingest(SOURCE, **self.parts(**checks))  # type: ignore[arg-type]
+        return ingest(open_intake(SOURCE, **self.parts(**checks)))  # type: ignore[arg-type]
 
     def parts(self, **checks: object) -> dict[str, object]:
         policy = Checks.model_validate({"flights": "checks.Flights", "max_failing_rows": 0.5, **checks})
@@ -280,9 +281,9 @@ def test_validate_checks_all_rows_of_the_newest_version(project: Project) -> Non
     project.write("a.csv", row(1, delay=50), row(2))
     project.write("b.csv", row(3, delay=60))
     project.ingest()
-    assert validate(SOURCE, **project.parts()).verdict == "pass"  # type: ignore[arg-type]
+    assert validate(open_intake(SOURCE, **project.parts())).verdict == "pass"  # type: ignore[arg-type]
     (project.folder / "checks.py").write_text(CHECKS.replace("le=100", "le=10"))
-    report = validate(SOURCE, **project.parts())  # type: ignore[arg-type]
+    report = validate(open_intake(SOURCE, **project.parts()))  # type: ignore[arg-type]
     assert (report.verdict, report.rows, report.failing_rows, report.source) == ("fail", 3, 2, "flights@1")
     assert project.metadata.get(CheckReport, report.id) == report
     assert [one.skipped for one in project.ingest()] == ["already in flights@0", "already in flights@1"]
@@ -290,26 +291,17 @@ def test_validate_checks_all_rows_of_the_newest_version(project: Project) -> Non
 
 def test_validate_needs_a_table(project: Project) -> None:
     with pytest.raises(StageError, match=r"nothing to validate. Run: trimtab ingest flights"):
-        validate(SOURCE, **project.parts())  # type: ignore[arg-type]
+        validate(open_intake(SOURCE, **project.parts()))  # type: ignore[arg-type]
     pushed = PushSource("clicks", schema={"at": "time"}, timestamp="at")
     with pytest.raises(StageError, match=r"Run: trimtab up, and send rows to POST /v1/sources/clicks/push"):
-        validate(pushed, **project.parts())  # type: ignore[arg-type]
-
-
-def test_files_can_be_validated_before_they_are_taken_in(project: Project) -> None:
-    project.write("a.csv", row(1), row(2, "XXX"))
-    project.write("b.csv", row(3, "XXX"))
-    reports = validate_files(SOURCE, **project.parts())  # type: ignore[arg-type]
-    assert [(report.source, report.verdict) for report in reports] == [("data/a.csv", "warn"), ("data/b.csv", "fail")]
-    assert project.tables.names() == []
-    assert project.metadata.count(CheckReport) == 0
+        validate(open_intake(pushed, **project.parts()))  # type: ignore[arg-type]
 
 
 def test_rows_known_before_their_timestamp_are_quarantined_without_a_schema(project: Project) -> None:
     early = "2013-01-04 12:00,2013-01-01 12:00,JFK,1.0"
     project.write("a.csv", row(1), row(2), early, "2013-01-05 12:00,,JFK,")
     parts = {**project.parts(), "checks": Checks.model_validate({"max_failing_rows": 0.5})}
-    (done,) = ingest(SOURCE, **parts)  # type: ignore[arg-type]  # as the project's own method has it
+    (done,) = ingest(open_intake(SOURCE, **parts))  # type: ignore[arg-type]  # as the project's own method has it
     assert (done.rows_added, done.rows_quarantined) == (3, 1)
     (rejected,) = project.rows("flights_quarantine")
     assert (rejected["_row"], rejected["_reason"]) == (3, "known: not_before(at)")

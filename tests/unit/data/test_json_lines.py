@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.clock import ManualClock
+from trimtab.data.batch import open_intake
 from trimtab.data.file_reading import read_file
 from trimtab.data.ingest import Ingested, ingest
 from trimtab.data.json_rows import read_json_lines, table_of
@@ -113,7 +114,7 @@ def test_a_later_file_may_lack_keys_and_has_the_types_of_the_table(tmp_path: Pat
     def take(name: str, *rows: dict[str, Any]) -> list[Ingested]:
         (tmp_path / "data" / name).write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
         parts = {"folder": tmp_path, "checks": Checks(), "tables": tables, "metadata": metadata}
-        return ingest(source, clock=ManualClock(NOON), **parts)  # type: ignore[arg-type]  # parts of several types
+        return ingest(open_intake(source, clock=ManualClock(NOON), **parts))  # type: ignore[arg-type]  # parts of several types
 
     take("1.jsonl", {"at": "2026-01-01", "x": 1.5, "city": "Rome"})
     take("2.jsonl", {"at": "2026-01-02", "x": 2}, {"at": "2026-01-03"})

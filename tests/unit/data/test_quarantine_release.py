@@ -82,7 +82,7 @@ class Project:
         lines = [f"2013-01-{day:02}T12:00Z,2013-01-{day:02}T18:00Z,{delay}" for day, delay in enumerate(DELAYS, 1)]
         (self.folder / "data" / "a.csv").write_text("\n".join(["at,known,delay", *lines]) + "\n")
         self.tables, self.metadata = DeltaTables(self.folder / "tables"), SqlMetadata(self.folder / "metadata.db")
-        ingest(SOURCE, **self.parts())
+        ingest(open_intake(SOURCE, **self.parts()))
 
     def limit(self, limit: int) -> None:
         (self.folder / "checks.py").write_text(CHECKS.replace("LIMIT", str(limit)))
@@ -149,7 +149,7 @@ def test_rows_known_before_their_time_are_never_released(project: Project) -> No
     (project.folder / "data" / "b.csv").write_text(
         "at,known,delay\n2013-02-02T12:00Z,2013-02-02T18:00Z,1\n2013-02-02T12:00Z,2013-02-01T18:00Z,1\n"
     )
-    ingest(SOURCE, **project.parts())
+    ingest(open_intake(SOURCE, **project.parts()))
     with pytest.raises(CheckFailed, match="never let in; drop them"):
         release(project.intake(), project.batch("data/b.csv"), reason="why not", by="ann", force=True)
 
@@ -192,10 +192,10 @@ def test_a_rebuild_keeps_released_rows_once(project: Project) -> None:
     project.settle()
     source = FileSource("flights", "data", timestamp="at", known_at="known", time_zone="Europe/Berlin")
     (project.folder / "data" / "a.csv").touch()
-    rebuild(source, **project.parts())
+    rebuild(open_intake(source, **project.parts()))
     assert sorted(project.delays()) == [1.5, 3.0, 200.0]
     project.limit(500)  # all rows of the file pass now, the released one among them
-    rebuild(source, **project.parts())
+    rebuild(open_intake(source, **project.parts()))
     assert sorted(project.delays()) == [1.5, 3.0, 200.0, 400.0]
 
 
@@ -204,11 +204,11 @@ def test_a_table_is_restored_from_files_releases_and_compactions(project: Projec
     project.settle()
     project.tables.compact("flights", now=NOW)
     (project.folder / "data" / "b.csv").write_text("at,known,delay\n2013-02-02T12:00Z,2013-02-02T18:00Z,7\n")
-    ingest(SOURCE, **project.parts())
+    ingest(open_intake(SOURCE, **project.parts()))
     before = project.delays()
     shutil.rmtree(project.folder / "tables" / "flights")
     project.tables = DeltaTables(project.folder / "tables")
-    ingest(SOURCE, **project.parts())
+    ingest(open_intake(SOURCE, **project.parts()))
     assert project.settle() == ["flights@0", "flights@1", "flights@3"]
     assert project.delays() == before == [1.5, 3.0, 200.0, 7.0]
 
@@ -216,7 +216,7 @@ def test_a_table_is_restored_from_files_releases_and_compactions(project: Projec
 def test_a_file_that_was_refused_whole_has_no_rows_to_release(project: Project) -> None:
     (project.folder / "data" / "b.csv").write_text("at,known,delay\n2013-02-02T12:00Z,2013-02-02T18:00Z,500\n")
     with pytest.raises(CheckFailed):
-        ingest(SOURCE, **project.parts())
+        ingest(open_intake(SOURCE, **project.parts()))
     with pytest.raises(UsageError, match="It was refused as a whole"):
         release(project.intake(), project.batch("data/b.csv"), reason="right", by="ann", force=True)
 
@@ -226,7 +226,7 @@ def test_a_release_waits_for_the_rest_of_its_batch(project: Project) -> None:
     (project.folder / "data" / "b.csv").open("a").write("2013-02-02T12:00Z,2013-02-02T18:00Z,500\n")
     Mortal.left = 4  # after the failing rows, before the others
     with pytest.raises(Died):
-        ingest(SOURCE, **project.parts(Mortal))
+        ingest(open_intake(SOURCE, **project.parts(Mortal)))
     with pytest.raises(StageError, match="not in table 'flights' yet"):
         release(project.intake(), project.batch("data/b.csv"), reason="right", by="ann", force=True)
 

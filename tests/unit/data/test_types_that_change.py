@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trimtab.clock import ManualClock
+from trimtab.data.batch import open_intake
 from trimtab.data.ingest import Ingested, ingest
 from trimtab.data.rebuild import rebuild
 from trimtab.definitions.sources import FileSource
@@ -44,7 +45,7 @@ class Files:
             path.with_suffix(".csv").write_text("\n".join(["at,x", *(f"{at},{value}" for value in values)]) + "\n")
         else:
             pq.write_table(pa.table({"at": [at] * len(values), "x": values}), path.with_suffix(".parquet"))
-        return ingest(self.source, **self.parts())[-1]
+        return ingest(open_intake(self.source, **self.parts()))[-1]
 
     def parts(self) -> dict[str, Any]:
         stores = {"tables": self.tables, "metadata": self.metadata, "clock": ManualClock(AT)}
@@ -135,8 +136,8 @@ def test_the_command_makes_text_of_what_is_partly_text(files: Files) -> None:
     with pytest.raises(DataError, match="--rebuild"):
         files.take(csv("one"))
     files.source = FileSource("s", "data", timestamp="at", dtypes={"x": "text"})
-    rebuild(files.source, **files.parts())
-    ingest(files.source, **files.parts())
+    rebuild(open_intake(files.source, **files.parts()))
+    ingest(open_intake(files.source, **files.parts()))
     assert files.x.to_list() == ["1", "2", "one"]
     assert files.take(csv("3")).rows_added == 1
 
@@ -146,8 +147,8 @@ def test_the_command_looks_at_new_files_too(files: Files, first: Any) -> None:
     files.take(first)
     with pytest.raises(DataError, match="~ x: int64 in the table, string in the batch"):
         files.take(pa.array(["one"]))
-    assert rebuild(files.source, **files.parts()).version.schema["x"] == "string"
-    ingest(files.source, **files.parts())
+    assert rebuild(open_intake(files.source, **files.parts())).version.schema["x"] == "string"
+    ingest(open_intake(files.source, **files.parts()))
     assert files.x.to_list() == ["1", "2", "one"]
     assert files.take(pa.array([3])).rows_added == 1
     assert files.x.to_list()[-1] == "3"

@@ -57,7 +57,7 @@ def ingest(workspace: Workspace, source: str | None = None) -> list[Ingested]:
     done: list[Ingested] = []
     for one in _referenced_first(workspace, _sources_so_far(workspace, source)):
         if isinstance(one, FileSource):
-            done.extend(_ingest_files(workspace, one))
+            done.extend(ingest_files(intake_of(workspace, one)))
         else:
             done.extend(_pull_all(workspace, one, named=source is not None))
     return done
@@ -117,19 +117,6 @@ def access(workspace: Workspace) -> Access:
     return Access(workspace.project.folder, workspace.root, stream_servers(workspace), embedded=embedded)
 
 
-def _ingest_files(workspace: Workspace, source: FileSource) -> list[Ingested]:
-    return ingest_files(
-        source,
-        folder=workspace.project.folder,
-        checks=workspace.project.policy.checks,
-        tables=workspace.tables,
-        metadata=workspace.metadata,
-        clock=workspace.clock,
-        keys=workspace.project.definitions.key_columns(source),
-        compare=compare_batch,
-    )
-
-
 def _pull_all(workspace: Workspace, source: Source, *, named: bool) -> list[Ingested]:
     try:
         done = list(pulled(workspace, source, open_connector(source, access(workspace)), "trimtab ingest"))
@@ -151,15 +138,7 @@ def rebuild(workspace: Workspace, source: str) -> Ingested:
     (one,) = chosen_sources(workspace, source)
     if not isinstance(one, FileSource):
         raise UsageError(f"--rebuild reads files again, and source '{source}' is a {type(one).__name__}")
-    return rebuild_table(
-        one,
-        folder=workspace.project.folder,
-        checks=workspace.project.policy.checks,
-        tables=workspace.tables,
-        metadata=workspace.metadata,
-        clock=workspace.clock,
-        keys=workspace.project.definitions.key_columns(one),
-    )
+    return rebuild_table(intake_of(workspace, one))
 
 
 def validate(workspace: Workspace, source: str | None = None, *, as_of: str | None = None) -> list[CheckReport]:
@@ -173,15 +152,7 @@ def validate(workspace: Workspace, source: str | None = None, *, as_of: str | No
     if as_of is not None and source is None and as_of.isdigit():
         raise UsageError(f"--as-of: version {as_of} of which table? trimtab validate SOURCE --as-of {as_of}")
     return [
-        validate_table(
-            one,
-            folder=workspace.project.folder,
-            checks=workspace.project.policy.checks,
-            tables=workspace.tables,
-            metadata=workspace.metadata,
-            clock=workspace.clock,
-            version=None if as_of is None else version_as_of(workspace, one.name, as_of),
-        )
+        validate_table(intake_of(workspace, one), None if as_of is None else version_as_of(workspace, one.name, as_of))
         for one in _sources_so_far(workspace, source)
         if source is not None or isinstance(one, FileSource) or workspace.tables.version(one.name) is not None
     ]
