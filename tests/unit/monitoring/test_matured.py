@@ -56,3 +56,23 @@ def test_one_level_of_a_quantile_compares_two_versions() -> None:
     settings: dict[str, Any] = {**ANSWERS, "threshold": 0.9, "metric": "mean_pinball_loss"}
     found = paired_gains(champion, challenger, np.array([2.0, 3.0]), champion_threshold=0.1, **settings)
     assert found["paired_mean_pinball_loss_gain"] == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "costs", "gain"),
+    [
+        ("binary", "log_loss", {"false_negative": 100.0, "false_positive": 1.0}, 49.5),
+        ("anomaly", "roc_auc", {"false_negative": 100.0, "false_positive": 1.0}, 49.5),
+        ("regression", "rmse", {"over_prediction": 5.0, "under_prediction": 1.0}, -1.4),
+    ],
+)
+def test_the_gain_in_money_is_positive_where_the_mistakes_of_the_challenger_cost_less(
+    task: str, metric: str, costs: dict[str, float], gain: float
+) -> None:
+    # the champion misses b, and the challenger gives a false alarm for a
+    champion, challenger = scored(1, a=0.1, b=0.2), scored(2, a=0.8, b=0.9)
+    settings: dict[str, Any] = {"task": task, "threshold": 0.5, "metric": metric, "costs": costs}
+    found = paired_gains(champion, challenger, np.array([0.0, 1.0]), **settings)
+    assert found["paired_money_gain"] == pytest.approx(gain)
+    other = paired_gains(challenger, champion, np.array([0.0, 1.0]), **settings)
+    assert other["paired_money_gain"] == pytest.approx(-gain)
