@@ -14,7 +14,8 @@
     |   `-- ImpactFailed                the project's impact function raised, or returned no money of each row
     |-- CheckFailed                     data checks failed: exit code 1
     |-- GateRefused                     a gate failed: exit code 1
-    `-- ActionError                     a change of the bundles in service was refused
+    |-- ActionError                     a change of the bundles in service was refused
+    `-- Forbidden                       the role of the person does not allow it
 
 Two further classes can be mixed in: Temporary (a retry may succeed) and Permanent (a retry cannot succeed).
 """
@@ -121,6 +122,12 @@ class GateRefused(TrimtabError):
 
 class ActionError(TrimtabError):
     """A change of the bundles in service was refused."""
+
+    exit_code = 1
+
+
+class Forbidden(TrimtabError):
+    """The role of the person who asks does not allow it. The message names the role that does."""
 
     exit_code = 1
 

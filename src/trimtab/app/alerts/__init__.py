@@ -1,0 +1,1 @@
+"""Alerts: which records are worth a message, and how messages are grouped and sent."""

@@ -1,0 +1,50 @@
+"""Who asks for a change, and what the role of that person allows."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from trimtab import settings
+from trimtab.errors import Forbidden, UsageError, nearest
+
+ActorRole = Literal["viewer", "developer", "approver", "admin"]
+"""From the least to the most: each role may do what the roles before it may do."""
+ROLES: tuple[ActorRole, ...] = get_args(ActorRole)
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """A person or program with a role. models: those that the role holds for; empty for all."""
+
+    name: str
+    role: ActorRole
+    models: tuple[str, ...] = ()
+
+    def may(self, role: ActorRole, model: str | None = None) -> bool:
+        """Return True if the actor has at least `role`, on `model` or, for None, on all models."""
+        reaches = not self.models or model in self.models
+        return reaches and ROLES.index(self.role) >= ROLES.index(role)
+
+    def require(self, role: ActorRole, model: str | None = None) -> None:
+        """Raise Forbidden unless the actor has at least `role`, on `model` or, for None, on all models."""
+        if not self.may(role, model):
+            raise Forbidden(needed(role, model))
+
+
+def needed(role: ActorRole, model: str | None = None) -> str:
+    """Return the text for an action that takes another role."""
+    return f"needs the role {role}" + (f" on {model}" if model else "")
+
+
+def local_actor() -> Actor:
+    """Return the person who is logged in to this machine: a person who can read the stores may do everything."""
+    return Actor(name=settings.login(), role="admin")
+
+
+def role_named(text: str) -> ActorRole:
+    """Return the role of that name. Raises UsageError."""
+    found = next((role for role in ROLES if role == text), None)
+    if found is None:
+        raise UsageError(f"'{text}' is no role.{nearest(text, ROLES)}")
+    return found

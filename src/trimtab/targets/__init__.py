@@ -1,0 +1,1 @@
+"""Files for other platforms, made of the policy and the definitions alone. No store is opened."""
