@@ -34,3 +34,16 @@ class MigrateOnce:
             self.upgrade(connection)
             made = [str(sql) for (sql,) in connection.exec_driver_sql(TABLES)]
             self._statements = [*made, f"INSERT INTO {VERSION_TABLE} VALUES ('{newest()}')"]
+
+
+BACK_TO_0008 = (
+    *(f"DROP INDEX ix_trimtab_decision_{keys}" for keys in ("band", "impact", "cell", "held_by")),
+    "DROP INDEX ix_trimtab_decision_model_band_impact_action",
+    "DROP INDEX ix_trimtab_window_model_stage_start",
+    *(f"DROP INDEX ix_trimtab_signal_{keys}" for keys in ("subject", "model_subject_start")),
+    *(f"ALTER TABLE trimtab_decision DROP COLUMN {key}" for key in ("band", "impact", "cell", "held_by")),
+    "ALTER TABLE trimtab_signal DROP COLUMN subject",
+    "DROP TABLE trimtab_comparison",
+    f"UPDATE {VERSION_TABLE} SET version_num = '0008'",
+)
+"""Make a database what it was before its columns for the pages, in SQLite and PostgreSQL."""

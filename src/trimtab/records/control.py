@@ -16,8 +16,8 @@ class Decision(Record, frozen=True, kw_only=True):
     """The decision about one window, with its reasons; id is `model/decision/number`; hash-chained."""
 
     KIND = "decision"
-    KEYS = ("model", "number", "action", "start")
-    JOINTLY = (("model", "action"), ("model", "start"))
+    KEYS = ("model", "number", "action", "start", "band", "impact", "cell", "held_by")
+    JOINTLY = (("model", "action"), ("model", "start"), ("model", "band", "impact", "action"))
 
     model: str
     number: int
@@ -45,6 +45,10 @@ class Decision(Record, frozen=True, kw_only=True):
     trigger: Trigger = "matrix"
     to_version: int | None = None
     """Of a rollback: the version that is to serve again; None takes the champion before."""
+    held_by: str | None = None
+    """Name of the brake (control/brakes.py) that led to `action`; empty: none did. None in older records: not known."""
+    held_until: datetime | None = None
+    """Event time at which that brake ends by itself, if it does."""
 
 
 class Resolution(Record, frozen=True, kw_only=True):
@@ -58,6 +62,8 @@ class Resolution(Record, frozen=True, kw_only=True):
     verdict: Literal["approve", "reject", "acknowledge"]
     reason: str
     by: str
+    as_of: datetime | None = None
+    """Event time: how far the model's windows were. None in older records."""
 
 
 class WorkflowStep(Record, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from trimtab.records.control import (
 from trimtab.records.data import CheckReport, QuarantineEnd, TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
-from trimtab.records.monitoring import KpiPoint, LabelIntake, Profile, Signal, WindowReport
+from trimtab.records.monitoring import Comparison, KpiPoint, LabelIntake, Profile, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.records.serving import LogGap, Revision, Token, TokenRevocation
 from trimtab.records.training import Bundle, DatasetVersion, Run
@@ -41,6 +41,7 @@ RECORDS: dict[str, type[Record]] = {
         WindowReport,
         Profile,
         Signal,
+        Comparison,
         KpiPoint,
         Suspicion,
         SuspicionEnd,

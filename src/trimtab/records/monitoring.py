@@ -43,7 +43,7 @@ class WindowReport(Record, frozen=True, kw_only=True):
 
     KIND = "window"
     KEYS = ("model", "version", "role", "stage", "start")
-    JOINTLY = (("model", "stage"),)
+    JOINTLY = (("model", "stage"), ("model", "stage", "start"))
 
     model: str
     version: int
@@ -118,8 +118,13 @@ class Signal(Record, frozen=True, kw_only=True):
     """One statistic of one window; id is `model/vVERSION/start/kind/subject`."""
 
     KIND = "signal"
-    KEYS = ("model", "version", "kind", "start")
-    JOINTLY = (("model", "version", "start"), ("model", "version", "kind"), ("model", "version", "kind", "start"))
+    KEYS = ("model", "version", "kind", "start", "subject")
+    JOINTLY = (
+        ("model", "version", "start"),
+        ("model", "version", "kind"),
+        ("model", "version", "kind", "start"),
+        ("model", "subject", "start"),
+    )
 
     model: str
     version: int
@@ -145,6 +150,48 @@ class Signal(Record, frozen=True, kw_only=True):
     reason: str
     compared_with: str = ""
     """Which windows the reference windows are, in words; empty: those of the training span."""
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """A challenger or a shadow compared with the champion up to one matured window; id is
+    `model/vVERSION/comparison/vAGAINST/start`.
+
+    Gains are positive when the version is better. Bounds hold at all windows of the comparison together; None where
+    they are infinite: before enough windows.
+    """
+
+    KIND = "comparison"
+    KEYS = ("model", "version", "against", "start")
+    JOINTLY = (("model", "version", "start"),)
+
+    model: str
+    version: int
+    against: int
+    """The champion of the window."""
+    start: datetime
+    end: datetime
+    metric: str
+    """What the rule of the policy compares: a metric, or money."""
+    gain: float | None
+    """Of this window alone, in the metric's unit; None when it does not count: it is suspected."""
+    mean: float | None
+    """Of all windows so far that count, those held out before included; None without any."""
+    low: float | None
+    high: float | None
+    windows: int
+    """Windows so far that count."""
+    held_out: int
+    """Windows before the comparison that neither version was trained on."""
+    labels: int
+    """Rows of these windows that both versions scored and that have a label."""
+    money_per_day: float | None
+    """Mean of what the version's mistakes cost less, if it answered all requests, in the policy's currency; None
+    without costs in the policy."""
+    money_per_day_low: float | None
+    money_per_day_high: float | None
+    verdict: Literal["promote", "futile", "continue", "expired"]
+    """Of the rule after this window."""
+    reason: str
 
 
 class KpiPoint(Record, frozen=True, kw_only=True):

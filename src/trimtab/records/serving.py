@@ -35,6 +35,8 @@ class Revision(Record, frozen=True, kw_only=True):
     """What caused it: a workflow step, a decision or a command's key. A second revision of one cause is not written."""
     reason: str
     by: str
+    as_of: datetime | None = None
+    """Event time: the end of the model's newest window. None before its first one, and in older records."""
 
     def bundle_in(self, role: Role) -> str | None:
         """Return the id of the bundle in `role`, or None. Former champions that stay as shadows do not count."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.migrations import BACK_TO_0008
 from trimtab.errors import StoreError
 from trimtab.records.control import Decision
 from trimtab.records.kinds import RECORDS
@@ -17,13 +18,13 @@ from trimtab.records.monitoring import Profile, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata import rows
-from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.metadata.contract import Between, Metadata
 from trimtab.stores.metadata.embedded import SqliteMetadata
 from trimtab.stores.metadata.rows import Busy, table_name
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.metadata.version import MIGRATIONS, VERSION_TABLE
 from trimtab.testing import MetadataConformance
-from trimtab.testing.metadata import NOON, revision, signal
+from trimtab.testing.metadata import NOON, decision, revision, signal
 
 
 class TestEmbedded(MetadataConformance):
@@ -138,3 +139,30 @@ def test_look_ups_of_the_loop_go_by_an_index_over_all_of_their_keys(
         plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", ["x"] * (len(keys) + 1)).fetchall()
     assert f"ix_trimtab_{kind.KIND}_{index} (" in plan[0][3]
     assert len(plan) == 1, "it is sorted by the index"
+
+
+@pytest.mark.parametrize("store", [SqliteMetadata, SqlMetadata])
+def test_records_of_an_older_file_are_found_by_the_keys_that_came_later(
+    store: type[SqliteMetadata | SqlMetadata], tmp_path: Path
+) -> None:
+    path = tmp_path / "metadata.db"
+    older = SqliteMetadata(path)
+    written = [decision(n, "severe", "high", "retrain") for n in (1, 2)]
+    older.put(signal(NOON), signal(NOON, subject="o'hare"), *written, decision(3, "minor", "low", "monitor"))
+    older.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in BACK_TO_0008:
+            connection.execute(statement)
+    opened = store(path)
+    assert list(opened.find(Decision, band="severe", impact="high", cell="retrain", oldest_first=True)) == written
+    assert opened.find(Signal, model="delay", subject="o'hare", start=Between(NOON)) == [signal(NOON, subject="o'hare")]
+    assert opened.positions()["decision"] == 3
+    assert opened.verify().breaks == ()
+    opened.put(decision(4, "severe", "high", "review"))
+    assert opened.count(Decision, band="severe") == 3
+    opened.close()
+    with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
+        connection.execute(  # a process of an older version says so, rather than write what is not found
+            "INSERT INTO trimtab_decision (id, created_at, model, number, action, start, body) VALUES "
+            "('x', 1, 'delay', 9, 'monitor', 1, '{}')"
+        )

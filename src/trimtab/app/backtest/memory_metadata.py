@@ -5,6 +5,7 @@ The decisions of one model keep their own chain (control/ledger.py). Not shared 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
@@ -13,11 +14,12 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import Conflict, StoreError, nearest
+from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
 from trimtab.stores.faults import Fault
 from trimtab.stores.metadata.chain import LedgerState
-from trimtab.stores.metadata.contract import Metadata, R
-from trimtab.stores.metadata.rows import check_kind, not_found
+from trimtab.stores.metadata.contract import Between, Metadata, R
+from trimtab.stores.metadata.rows import check_kind, conditions, not_found
 
 Index = dict[tuple[Any, ...], list[int]]
 
@@ -69,25 +71,36 @@ class MemoryMetadata:
 
     def get(self, kind: type[R], id_: str, /) -> R:
         """Return one record. Raises NotFound."""
-        check_kind(kind)
-        held = self._kinds[kind]
-        if id_ not in held.places:
-            raise not_found(kind, id_, list(held.places)[-200:])
-        found: R = held.records[held.places[id_]]
+        place = self._place(kind, id_)
+        found: R = self._kinds[kind].records[place]
         return found
 
     def find(
-        self, kind: type[R], /, *, limit: int | None = None, oldest_first: bool = False, **where: object
+        self,
+        kind: type[R],
+        /,
+        *,
+        limit: int | None = None,
+        oldest_first: bool = False,
+        before: str | None = None,
+        **where: object,
     ) -> Sequence[R]:
-        """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
-        records = self._kinds[kind].records
+        """Return the records whose KEYS fields match `where`, from behind the record `before` on."""
+        held = self._kinds[kind]
         places = self._places(kind, where)
+        if before is not None:
+            last = self._place(kind, before)
+            places = places[bisect_right(places, last) :] if oldest_first else places[: bisect_left(places, last)]
         ordered = places if oldest_first else places[::-1]
-        return [records[place] for place in ordered[:limit]]
+        return [held.records[place] for place in ordered[:limit]]
 
     def count(self, kind: type[Record], /, **where: object) -> int:
         """Return how many records `find` would return."""
         return len(self._places(kind, where))
+
+    def positions(self) -> dict[str, int]:
+        """Return the number of records of each kind."""
+        return {name: len(self._kinds[kind].records) for name, kind in RECORDS.items()}
 
     def check(self) -> Sequence[Fault]:
         """Return no fault: there is no file."""
@@ -100,6 +113,13 @@ class MemoryMetadata:
     def close(self) -> None:
         """Do nothing."""
 
+    def _place(self, kind: type[Record], id_: str) -> int:
+        check_kind(kind)
+        places = self._kinds[kind].places
+        if id_ not in places:
+            raise not_found(kind, id_, list(places)[-200:])
+        return places[id_]
+
     def _places(self, kind: type[Record], where: dict[str, object]) -> Sequence[int]:
         check_kind(kind)
         held = self._kinds[kind]
@@ -108,6 +128,11 @@ class MemoryMetadata:
         for key in where:
             if key not in kind.KEYS:
                 raise StoreError(f"{kind.KIND} records cannot be searched by '{key}'.{nearest(key, kind.KEYS)}")
+        ranges = {key: value for key, value in where.items() if isinstance(value, Between)}
+        if ranges:
+            conditions(kind, ranges)  # raises for a field that is no time
+            others = self._places(kind, {key: value for key, value in where.items() if key not in ranges})
+            return [place for place in others if _is_in(held.records[place], ranges)]
         keys = tuple(sorted(where))
         index = held.index(keys)
         options = [value if isinstance(value, tuple) else (value,) for value in (where[key] for key in keys)]
@@ -117,6 +142,13 @@ class MemoryMetadata:
 
 def _values(record: Record, keys: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(getattr(record, key) for key in keys)
+
+
+def _is_in(record: Record, ranges: dict[str, Between]) -> bool:
+    return all(
+        (one.start is None or getattr(record, key) >= one.start) and (one.end is None or getattr(record, key) < one.end)
+        for key, one in ranges.items()
+    )
 
 
 _: type[Metadata] = MemoryMetadata

@@ -7,7 +7,8 @@ Guarantees
 - `put` writes all of its records or none, and they are on disk when it returns: they survive the end of
   the process and the loss of power.
 - Times are aware. Values that JSON cannot hold (NaN, infinity) are refused, so every stored record can be read.
-- `find` returns records in the order of writing, newest first.
+- `find` returns records in the order of writing, newest first. A reader sees them in that order as well: once it has
+  seen a record, it has seen all of that kind that come before it.
 - Records of the kinds in chain.COVERED get an entry in the ledger, a hash chain, in the same transaction. The last
   entry is verified before the next is written; when it does not match, LedgerBroken is raised.
 """
@@ -15,6 +16,8 @@ Guarantees
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from trimtab.records.record import Record
@@ -22,6 +25,14 @@ from trimtab.stores.faults import Fault
 from trimtab.stores.metadata.chain import LedgerState
 
 R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Between:
+    """A condition on a field in KEYS that is a time: from `start` on, and before `end`; None is unbounded."""
+
+    start: datetime | None = None
+    end: datetime | None = None
 
 
 class Metadata(Protocol):
@@ -59,7 +70,14 @@ class Metadata(Protocol):
         ...
 
     def find(
-        self, kind: type[R], /, *, limit: int | None = None, oldest_first: bool = False, **where: object
+        self,
+        kind: type[R],
+        /,
+        *,
+        limit: int | None = None,
+        oldest_first: bool = False,
+        before: str | None = None,
+        **where: object,
     ) -> Sequence[R]:
         """Return the records of a kind that match.
 
@@ -67,15 +85,26 @@ class Metadata(Protocol):
             kind: class of the records.
             limit: most records to return; None for all.
             oldest_first: return them in the order of writing; by default the newest come first.
-            where: values of fields in KEYS; a tuple means any of its values.
+            before: id of a record of the kind, the last one of the page before: only records that come behind it in the
+                order of the result, so those written before it, or with `oldest_first` after it.
+            where: values of fields in KEYS; a tuple means any of its values, `Between` a range of times.
 
         Raises:
+            NotFound: no record has the id `before`.
             StoreError: a field is not in KEYS, or a value has the wrong type.
         """
         ...
 
     def count(self, kind: type[Record], /, **where: object) -> int:
         """Return the number of records that `find` would return."""
+        ...
+
+    def positions(self) -> dict[str, int]:
+        """Return the position of the newest record of each kind, by the name of the kind; 0 without records.
+
+        It grows with every record of the kind that is written and never else, so a reader whose position is the same
+        has seen all of them. One cheap query.
+        """
         ...
 
     def check(self) -> Sequence[Fault]:

@@ -24,7 +24,7 @@ from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
 from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import chain, rows
-from trimtab.stores.metadata.contract import Metadata, R
+from trimtab.stores.metadata.contract import Between, Metadata, R
 from trimtab.stores.metadata.rows import Busy, Value, remedy_for
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.metadata.version import VERSION_TABLE, newest
@@ -74,23 +74,27 @@ class SqliteMetadata:
 
     def get(self, kind: type[R], id_: str, /) -> R:
         """Return one record. Raises NotFound."""
-        rows.check_kind(kind)
-        table = rows.table_name(kind)
-        body = self._column(f"SELECT body FROM {table} WHERE id = ?", id_)
-        if not body:
-            ids = self._column(f"SELECT id FROM {table} ORDER BY seq DESC LIMIT {SUGGESTED_IDS}")
-            raise rows.not_found(kind, id_, ids)
-        return rows.decoder(kind).decode(body[0])
+        return rows.decoder(kind).decode(self._value(kind, "body", id_))
 
     def find(
-        self, kind: type[R], /, *, limit: int | None = None, oldest_first: bool = False, **where: object
+        self,
+        kind: type[R],
+        /,
+        *,
+        limit: int | None = None,
+        oldest_first: bool = False,
+        before: str | None = None,
+        **where: object,
     ) -> Sequence[R]:
-        """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
+        """Return the records whose KEYS fields match `where`, from behind the record `before` on."""
         condition, values = _where(kind, where)
-        order = "ASC" if oldest_first else "DESC"
-        # with several values SQLite prefers an index on fewer keys that has the order of seq; no index has the order of
-        # "+seq", so SQLite looks up each value in the index on all keys, and sorts what it finds
-        seq = "+seq" if any(isinstance(value, tuple) for value in where.values()) else "seq"
+        order, behind = ("ASC", ">") if oldest_first else ("DESC", "<")
+        # with several values or a range SQLite prefers an index on fewer keys that has the order of seq; no index has
+        # the order of "+seq", so SQLite looks up each value in the index on all keys, and sorts what it finds
+        seq = "+seq" if any(isinstance(value, tuple | Between) for value in where.values()) else "seq"
+        if before is not None:
+            condition += f"{' AND' if condition else ' WHERE'} {seq} {behind} ?"
+            values.append(self._value(kind, "seq", before))
         most = -1 if limit is None else limit
         table = rows.table_name(kind)
         bodies = self._column(f"SELECT body FROM {table}{condition} ORDER BY {seq} {order} LIMIT ?", *values, most)
@@ -101,6 +105,13 @@ class SqliteMetadata:
         """Return how many records `find` would return."""
         condition, values = _where(kind, where)
         return int(self._column(f"SELECT count(*) FROM {rows.table_name(kind)}{condition}", *values)[0])
+
+    def positions(self) -> dict[str, int]:
+        """Return the sequence number of the newest record of each kind."""
+        newest = ", ".join(f"(SELECT max(seq) FROM {rows.table_name(kind)})" for kind in RECORDS.values())
+        with self._connection("read") as connection:
+            found = connection.execute(f"SELECT {newest}").fetchone()
+        return {name: seq or 0 for name, seq in zip(RECORDS, found, strict=True)}
 
     def check(self) -> Sequence[Fault]:
         """Run SQLite's quick check, then decode every record."""
@@ -140,6 +151,16 @@ class SqliteMetadata:
                 return False
             found: list[tuple[str]] = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall()
             return found == [(newest(),)]
+
+    def _value(self, kind: type[Record], column: str, id_: str) -> Any:
+        """Return what one record has in a column. Raises NotFound."""
+        rows.check_kind(kind)
+        table = rows.table_name(kind)
+        found = self._column(f"SELECT {column} FROM {table} WHERE id = ?", id_)
+        if not found:
+            ids = self._column(f"SELECT id FROM {table} ORDER BY seq DESC LIMIT {SUGGESTED_IDS}")
+            raise rows.not_found(kind, id_, ids)
+        return found[0]
 
     def _column(self, statement: str, *values: Value) -> list[Any]:
         with self._connection("read") as connection:
@@ -224,6 +245,11 @@ def _where(kind: type[Record], where: dict[str, object]) -> tuple[str, list[Valu
     terms: list[str] = []
     given: list[Value] = []
     for key, values in rows.conditions(kind, where).items():
+        if isinstance(values, rows.Range):
+            ends = [(sign, value) for sign, value in zip((">=", "<"), values, strict=True) if value is not None]
+            terms += [f'"{key}" {sign} ?' for sign, _ in ends]
+            given += [value for _, value in ends]
+            continue
         known = [value for value in values if value is not None]
         null = f' OR "{key}" IS NULL' if None in values else ""
         terms.append(f'("{key}" IN ({_marks(len(known))}){null})')

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,7 @@ from trimtab.records.control import LedgerEntry
 from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
 from trimtab.stores.faults import Fault
-from trimtab.stores.metadata.contract import R
+from trimtab.stores.metadata.contract import Between, R
 
 PREFIX = "trimtab_"
 """Prefix of table names, because MLflow and the workflow engine may use the same database."""
@@ -34,6 +34,17 @@ DAMAGED = ("malformed", "is not a database")
 """Parts of SQLite's messages about a file that was cut off or overwritten."""
 
 Value = str | int | None
+
+
+class Range(NamedTuple):
+    """The times of a key column in microseconds: from `start` on, and before `end`."""
+
+    start: int | None
+    end: int | None
+
+
+Condition = list[Value] | Range
+"""What `find` asks of a key column: any of some values, or a range of times."""
 
 
 _DECODERS: dict[type[Record], msgspec.json.Decoder[Any]] = {
@@ -124,16 +135,26 @@ def missing(kind: type[Record], wanted: list[dict[str, Value]], known: Mapping[s
     return found
 
 
-def conditions(kind: type[Record], where: Mapping[str, object]) -> dict[str, list[Value]]:
-    """Return the allowed values of each key column. Raises StoreError for an unknown key or a wrong type."""
+def conditions(kind: type[Record], where: Mapping[str, object]) -> dict[str, Condition]:
+    """Return the condition on each key column. Raises StoreError for an unknown key or a wrong type."""
     check_kind(kind)
-    found: dict[str, list[Value]] = {}
+    found: dict[str, Condition] = {}
     for key, value in where.items():
         if key not in kind.KEYS:
             raise StoreError(f"{kind.KIND} records cannot be searched by '{key}'.{nearest(key, kind.KEYS)}")
+        if isinstance(value, Between):
+            found[key] = _range(kind, key, value)
+            continue
         values = value if isinstance(value, tuple) else (value,)
         found[key] = [key_value(kind, key, item) for item in values]
     return found
+
+
+def _range(kind: type[Record], key: str, value: Between) -> Range:
+    if key_type(kind, key)[0] is not datetime:
+        raise StoreError(f"{kind.KIND}.{key} is {value!r}; a range is for times only, expected one value or a tuple")
+    ends = [None if time is None else key_value(kind, key, time) for time in (value.start, value.end)]
+    return Range(*ends)  # type: ignore[arg-type]  # of a time: microseconds
 
 
 def key_value(kind: type[Record], key: str, value: object) -> Value:

@@ -33,8 +33,8 @@ else:
 ATTEMPTS = 5
 """Attempts of a put while other writers put the same ids; each attempt reads what they have written."""
 
-LEDGER_LOCK = 0x6C6564676572
-"""Key of the PostgreSQL lock under which one transaction adds to the ledger ("ledger" in ASCII)."""
+WRITER_LOCK = 0x6C6564676572
+"""Key of the PostgreSQL lock under which one transaction writes ("ledger" in ASCII, which it was for at first)."""
 
 CHECKED_ROWS = 10_000
 """Records that `check` reads at once."""
@@ -67,6 +67,7 @@ class SqlMetadata:
         for attempt in range(ATTEMPTS):
             try:
                 with _wrapped("put"), self._engine.begin() as connection:
+                    _wait_for_writers(connection)
                     new = [
                         (kind, str(one["id"]), str(one["body"]))
                         for kind, own in wanted.items()
@@ -83,20 +84,26 @@ class SqlMetadata:
 
     def get(self, kind: type[R], id_: str, /) -> R:
         """Return one record. Raises NotFound."""
-        table = _table(kind)
-        body = self._scalars(sa.select(table.c.body).where(table.c.id == id_))
-        if not body:
-            newest = self._scalars(sa.select(table.c.id).order_by(table.c.seq.desc()).limit(200))
-            raise rows.not_found(kind, id_, list(newest))
-        return rows.decoder(kind).decode(body[0])
+        return rows.decoder(kind).decode(self._value(kind, _table(kind).c.body, id_))
 
     def find(
-        self, kind: type[R], /, *, limit: int | None = None, oldest_first: bool = False, **where: object
+        self,
+        kind: type[R],
+        /,
+        *,
+        limit: int | None = None,
+        oldest_first: bool = False,
+        before: str | None = None,
+        **where: object,
     ) -> Sequence[R]:
-        """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
+        """Return the records whose KEYS fields match `where`, from behind the record `before` on."""
         table = _table(kind)
+        conditions = _conditions(kind, where)
+        if before is not None:
+            last = self._value(kind, table.c.seq, before)
+            conditions.append(table.c.seq > last if oldest_first else table.c.seq < last)
         order = table.c.seq.asc() if oldest_first else table.c.seq.desc()
-        statement = sa.select(table.c.body).where(*_conditions(kind, where)).order_by(order).limit(limit)
+        statement = sa.select(table.c.body).where(*conditions).order_by(order).limit(limit)
         decode = rows.decoder(kind).decode
         return [decode(body) for body in self._scalars(statement)]
 
@@ -104,6 +111,13 @@ class SqlMetadata:
         """Return how many records `find` would return."""
         statement = sa.select(sa.func.count()).select_from(_table(kind)).where(*_conditions(kind, where))
         return int(self._scalars(statement)[0])
+
+    def positions(self) -> dict[str, int]:
+        """Return the sequence number of the newest record of each kind."""
+        newest = [sa.select(sa.func.max(table.c.seq)).scalar_subquery() for table in tables().values()]
+        with _wrapped("read"), self._reader.connect() as connection:
+            found = connection.execute(sa.select(*newest)).one()
+        return {kind.KIND: seq or 0 for kind, seq in zip(tables(), found, strict=True)}
 
     def check(self) -> Sequence[Fault]:
         """Run SQLite's quick check of a SQLite database, then decode every record."""
@@ -133,6 +147,15 @@ class SqlMetadata:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+    def _value(self, kind: type[Record], column: sa.Column[Any], id_: str) -> Any:
+        """Return what one record has in a column. Raises NotFound."""
+        table = column.table
+        found = self._scalars(sa.select(column).where(table.c.id == id_))
+        if not found:
+            newest = self._scalars(sa.select(table.c.id).order_by(table.c.seq.desc()).limit(200))
+            raise rows.not_found(kind, id_, list(newest))
+        return found[0]
 
     def _scalars(self, statement: sa.Select[Any]) -> Sequence[Any]:
         with _wrapped("read"), self._reader.connect() as connection:
@@ -192,6 +215,15 @@ def _wrapped(verb: str) -> Iterator[None]:
         raise StoreError(f"metadata store: {verb} failed: {cause}{remedy_for(cause)}") from error
 
 
+def _wait_for_writers(connection: sa.Connection) -> None:
+    """Write one transaction after another, as SQLite does: the order of commits is then that of sequence numbers.
+
+    Without it a record could appear behind a newer one that was already read, and the chain of the ledger could fork.
+    """
+    if connection.dialect.name == "postgresql":  # held until the commit
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+
+
 def _table(kind: type[Record]) -> sa.Table:
     rows.check_kind(kind)
     return tables()[kind]
@@ -201,8 +233,6 @@ def _enter(connection: sa.Connection, new: list[tuple[type[Record], str, str]]) 
     """Write the ledger's entries of new records; return them."""
     if not any(kind in chain.COVERED for kind, _, _ in new):
         return []
-    if connection.dialect.name == "postgresql":  # held until the commit, so that entries are written one after another
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LEDGER_LOCK})")
     last = next(iter(_last_entries(connection, 1)), None)
     made = chain.following(last, new, partial(_bodies, connection))
     _insert_missing(connection, LedgerEntry, rows.of_entries(made))
@@ -245,6 +275,10 @@ def _conditions(kind: type[Record], where: Mapping[str, object]) -> list[sa.Colu
     found: list[sa.ColumnElement[bool]] = []
     for key, values in rows.conditions(kind, where).items():
         column = tables()[kind].c[key]
+        if isinstance(values, rows.Range):
+            found += [] if values.start is None else [column >= values.start]
+            found += [] if values.end is None else [column < values.end]
+            continue
         any_of = column.in_([value for value in values if value is not None])
         found.append(sa.or_(any_of, column.is_(None)) if None in values else any_of)
     return found
