@@ -8,6 +8,8 @@
     |-- StoreError                      a store failed or refused
     |   |-- NotFound (KeyError)         no such record, table or artifact
     |   |-- Conflict                    another process wrote first
+    |   |   |-- Answered (UsageError)   a decision has an answer already
+    |   |   `-- Outdated                another change came that the person who asks had not seen
     |   `-- MissingExtra (ImportError)  an optional package is not installed
     |-- StageError                      a stage cannot run (what it needs is not there yet)
     |   |-- TrainerFailed               the user's trainer raised: exit code 1
@@ -80,6 +82,16 @@ class NotFound(StoreError, KeyError):
 
 class Conflict(StoreError):
     """Another process wrote first. Read the data again, then repeat the decision."""
+
+
+class Answered(UsageError, Conflict):
+    """A decision has an answer already. The message says whose, when and which."""
+
+
+class Outdated(Conflict):
+    """Another change came after the one that the person who asks had seen. The message says which, by whom and why."""
+
+    exit_code = 1
 
 
 class MissingExtra(StoreError, ImportError):

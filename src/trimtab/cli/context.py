@@ -16,9 +16,8 @@ import typer
 from trimtab import settings
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import parse_time
-from trimtab.control.holds import active_freeze, event_time, freeze_reason
 from trimtab.definitions.models import Model
-from trimtab.errors import ActionError, UsageError, nearest
+from trimtab.errors import UsageError, nearest
 
 T = TypeVar("T")
 Choice = TypeVar("Choice", bound=str)
@@ -153,17 +152,6 @@ def option_time(option: str, text: str | None) -> datetime | None:
         raise UsageError(
             f"{option}: '{text}' is no date or time; expected such as 2013-03-01 or 2013-03-01T05:00Z"
         ) from None
-
-
-def refuse_frozen(workspace: Workspace, model: str, *, force: bool) -> None:
-    """Raise ActionError while a model is frozen, unless the command is forced."""
-    now = event_time(workspace.metadata, model, workspace.clock)
-    found = None if force else active_freeze(workspace.metadata, model, now)
-    if found is not None:
-        scope = f" {found.model}" if found.model else ""
-        raise ActionError(
-            f"{freeze_reason(found)}. End the freeze with: trimtab unfreeze{scope} --reason '...'; or use --force"
-        )
 
 
 def option_choice(option: str, value: str | None, allowed: Sequence[Choice]) -> Choice | None:

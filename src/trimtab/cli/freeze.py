@@ -9,12 +9,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from trimtab import settings
+from trimtab.app.operations import freezing
+from trimtab.app.operations.actors import local_actor
 from trimtab.cli.context import Context, Verbs, option_time, require_action
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import table
-from trimtab.control.holds import ALL_MODELS, freeze_reason, set_freeze
-from trimtab.control.suspects import SuspectedStretch, hold, let_in, suspected_stretches
+from trimtab.control.holds import freeze_reason
+from trimtab.control.suspects import SuspectedStretch, suspected_stretches
 from trimtab.errors import UsageError
 from trimtab.units import plural
 
@@ -38,17 +39,8 @@ def freeze(
 
     A rollback on a broken limit still happens, and commands with `--force`.
     """
-    ws = context.workspace
-    scope = ALL_MODELS if model is None else ws.model(model).name
-    made = set_freeze(
-        ws.metadata,
-        scope,
-        frozen=True,
-        reason=reason,
-        by=settings.login(),
-        clock=ws.clock,
-        until=option_time("--until", until),
-    )
+    ends = option_time("--until", until)
+    made = freezing.freeze(context.workspace, local_actor(), model, reason=reason, until=ends)
     context.show(made, lambda made: say(freeze_reason(made)))
 
 
@@ -62,9 +54,7 @@ def unfreeze(
 
     What waited for it goes on by itself.
     """
-    ws = context.workspace
-    scope = ALL_MODELS if model is None else ws.model(model).name
-    made = set_freeze(ws.metadata, scope, frozen=False, reason=reason, by=settings.login(), clock=ws.clock)
+    made = freezing.unfreeze(context.workspace, local_actor(), model, reason=reason)
     what = made.model or "all models"
     context.show(made, lambda made: say(f"{what}: the freeze is ended by {made.by}: {made.reason}"))
 
@@ -101,14 +91,14 @@ def suspects(
     first, last = option_time("START", start), option_time("END", end)
     if first is None:
         raise UsageError(f"which rows? trimtab suspects {action} START{' END' if action == 'hold' else ' [END]'}")
-    by = settings.login()
+    actor = local_actor()
     if action == "let-in":
-        ends = let_in(ws.metadata, model, first, last, by=by, reason=reason, clock=ws.clock)
+        ends = freezing.let_in(ws, actor, model, first, last, reason=reason)
         context.show(ends, lambda ends: say(f"{plural(len(ends), 'window')} from {ends[0].start:{TIME}} UTC on let in"))
         return
     if last is None:
         raise UsageError("until when? trimtab suspects hold START END")
-    held = hold(ws.metadata, model, first, last, by=by, reason=reason, clock=ws.clock)
+    held = freezing.hold(ws, actor, model, first, last, reason=reason)
     context.show(
         held, lambda s: say(f"rows from {s.start:{TIME}} to {s.end:{TIME}} UTC are held until they are let in")
     )

@@ -13,17 +13,20 @@ from trimtab.app.jobs import training_places
 from trimtab.app.loop.monitors import open_monitor
 from trimtab.app.loop.steering import decide_once
 from trimtab.app.loop.up import up as run_up
+from trimtab.app.operations.actors import local_actor
+from trimtab.app.operations.answers import answer, ask
+from trimtab.app.operations.freezing import refuse_frozen
 from trimtab.app.project.ledger_checks import ledger_line
 from trimtab.app.project.locks import only_loop, only_training
 from trimtab.app.project.process_files import exit_now
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
-from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, option_time, refuse_frozen
+from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, option_time
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
-from trimtab.control.resolve import Answer, answerable, resolve
+from trimtab.control.resolve import Answer
 from trimtab.records.control import Decision
 
 app = Verbs()
@@ -108,8 +111,7 @@ def approve(context: Context, decision: DecisionId, reason: AskedReason = None, 
 
     The running loop starts the retraining that it proposes; while the model is frozen, when the freeze has ended.
     """
-    refuse_frozen(context.workspace, answerable(context.workspace.metadata, decision, "approve").model, force=force)
-    _resolve(context, decision, "approve", reason)
+    _resolve(context, decision, "approve", reason, force=force)
 
 
 @app.verb()
@@ -124,9 +126,9 @@ def acknowledge(context: Context, decision: DecisionId, reason: AskedReason = No
     _resolve(context, decision, "acknowledge", reason)
 
 
-def _resolve(context: Context, decision: str, verdict: Answer, reason: str | None) -> None:
-    ws = context.workspace
-    answerable(ws.metadata, decision, verdict)  # before a reason is asked for
+def _resolve(context: Context, decision: str, verdict: Answer, reason: str | None, *, force: bool = False) -> None:
+    ws, actor = context.workspace, local_actor()
+    ask(ws, actor, decision, verdict, force=force)  # before a reason is asked for
     reason = typer.prompt("Reason") if reason is None else reason
-    resolution = resolve(ws.metadata, decision, verdict, reason=reason, by=settings.login(), clock=ws.clock)
+    resolution = answer(ws, actor, decision, verdict, reason=reason, force=force)
     context.show(resolution, lambda r: say(f"{r.decision}: {r.verdict} by {r.by} ({r.reason})"))

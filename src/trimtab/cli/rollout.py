@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from trimtab import settings, units
+from trimtab import units
+from trimtab.app.operations import rollout_orders
+from trimtab.app.operations.actors import local_actor
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.aliases import follow
 from trimtab.app.rollout.candidate import lost
-from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
-from trimtab.app.stages.freshness import bring_bundle_up_to_date
-from trimtab.app.stages.view_changes import refuse_lost_views
-from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, print_json, refuse_frozen
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, print_json
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_revisions
 from trimtab.errors import NotFound, StageError, UsageError
@@ -47,18 +47,12 @@ def deploy(
     It becomes champion when there is none, else what the policy's strategy says.
     """
     ws, name = context.workspace, context.definition.name
-    refuse_frozen(ws, name, force=force)
-    if not force:
-        refuse_lost_views(ws, name)
     found = latest(ws.metadata, Bundle, model=name) if version is None else _bundle(ws, f"{name}/{version}")
     if found is None:
         raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")
-    rollouts = open_rollouts(ws, name)
-    cause, by = _cause(rollouts, f"deploy {found.id}"), settings.login()
-    before = rollouts.current()
+    before = latest(ws.metadata, Revision, model=name)
     warn_of_loss(ws, found)
-    bring_bundle_up_to_date(ws, found)
-    done = rollouts.deploy(found, cause=cause, reason=reason, by=by, role=role, share=_share(share))
+    done = rollout_orders.deploy(ws, local_actor(), found, reason=reason, role=role, share=_share(share), force=force)
     _apply(context, done, before=before)
 
 
@@ -75,11 +69,10 @@ def step(
     force: Force = False,
 ) -> None:
     """Give the challenger another share of the traffic."""
-    refuse_frozen(context.workspace, context.definition.name, force=force)
-    rollouts = open_rollouts(context.workspace, context.definition.name)
-    cause, by = _cause(rollouts, "step"), settings.login()
-    before = rollouts.current()
-    _apply(context, rollouts.step(cause=cause, reason=reason, by=by, share=_share(share)), before=before)
+    ws, name = context.workspace, context.definition.name
+    before = latest(ws.metadata, Revision, model=name)
+    done = rollout_orders.step(ws, local_actor(), name, reason=reason, share=_share(share), force=force)
+    _apply(context, done, before=before)
 
 
 @app.verb(model=True)
@@ -88,9 +81,8 @@ def promote(context: Context, reason: Reason = ASKED, force: Force = False) -> N
 
     Without a challenger, the shadow.
     """
-    refuse_frozen(context.workspace, context.definition.name, force=force)
-    rollouts = open_rollouts(context.workspace, context.definition.name)
-    _apply(context, rollouts.promote(cause=_cause(rollouts, "promote"), reason=reason, by=settings.login()))
+    ws, name = context.workspace, context.definition.name
+    _apply(context, rollout_orders.promote(ws, local_actor(), name, reason=reason, force=force))
 
 
 @app.verb(model=True)
@@ -99,8 +91,8 @@ def abandon(context: Context, reason: Reason = ASKED) -> None:
 
     Without a challenger, the shadow.
     """
-    rollouts = open_rollouts(context.workspace, context.definition.name)
-    _apply(context, rollouts.abandon(cause=_cause(rollouts, "abandon"), reason=reason, by=settings.login()))
+    ws, name = context.workspace, context.definition.name
+    _apply(context, rollout_orders.abandon(ws, local_actor(), name, reason=reason))
 
 
 @app.verb(model=True)
@@ -113,13 +105,11 @@ def rollback(
 
     That is what served before the present champion. Takes effect in under a second.
     """
-    ws = context.workspace
-    rollouts = open_rollouts(ws, context.definition.name)
-    target = next((r.bundle_in("champion") for r in rollouts.history() if r.number == to), None)
-    if target is not None:  # without a number it is the champion before, whose features are kept up to date
-        warn_of_loss(ws, _bundle(ws, target))
-        bring_bundle_up_to_date(ws, _bundle(ws, target))
-    _apply(context, rollouts.rollback(cause=_cause(rollouts, "rollback"), reason=reason, by=settings.login(), to=to))
+    ws, name = context.workspace, context.definition.name
+    target = rollout_orders.rollback_target(ws, name, to)
+    if target is not None:
+        warn_of_loss(ws, target)
+    _apply(context, rollout_orders.rollback(ws, local_actor(), name, reason=reason, to=to))
 
 
 @app.verb(model=True)
@@ -168,12 +158,6 @@ def _share(text: str | None) -> float | None:
         return None if text is None else units.share(text)
     except ValueError as error:
         raise UsageError(f"--share: {error}") from None
-
-
-def _cause(rollouts: Rollouts, what: str) -> str:
-    """Return the cause of a change by hand. It differs per revision, so a command that is repeated changes once."""
-    now = rollouts.current()
-    return f"command/{what}/{now.number if now else 0}"
 
 
 def _apply(context: Context, revision: Revision, *, before: Revision | None = None) -> None:

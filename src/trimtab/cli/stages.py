@@ -15,6 +15,7 @@ from rich.markup import escape
 from trimtab import settings
 from trimtab.app.jobs import training_places
 from trimtab.app.labels.importing import import_tables
+from trimtab.app.operations.freezing import refuse_frozen
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
@@ -23,7 +24,7 @@ from trimtab.app.stages import ingesting, pipeline
 from trimtab.app.stages.feature_checks import feature_report
 from trimtab.app.stages.view_changes import refuse_lost_views
 from trimtab.bundle.spec import read_spec
-from trimtab.cli.context import Context, Force, Verbs, option_time, print_json, refuse_frozen
+from trimtab.cli.context import Context, Force, Verbs, option_time, print_json
 from trimtab.cli.data.validate import VERDICT_STYLE, show_checks
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from trimtab import settings, units
+from trimtab import units
 from trimtab.app.gateway import tokens
+from trimtab.app.operations.actors import actor_of, local_actor
+from trimtab.app.operations.token_orders import create_token, revoke_token
 from trimtab.cli.context import ASKED, Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import say
 from trimtab.errors import UsageError
@@ -31,6 +33,15 @@ def token(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="DURATION", help="Such as 90d; never by default.")
     ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            "--role",
+            metavar="ROLE",
+            help="viewer, developer, approver or admin in pages and control API; by default as the verbs say: admin "
+            "with admin, viewer with read.",
+        ),
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why it is revoked.")] = ASKED,
 ) -> None:
     """Make, list and revoke tokens for callers of the gateway."""
@@ -41,10 +52,9 @@ def token(
     if name is None:
         raise UsageError(f"which token? trimtab token {action} NAME")
     if action == "create":
-        _create(context, name, model or (), verb or tokens.USUAL_PERMISSIONS, expires)
+        _create(context, name, model or (), verb or tokens.USUAL_PERMISSIONS, expires, role)
     else:
-        ws = context.workspace
-        done = tokens.revoke(ws.metadata, ws.clock, name, reason=reason, by=settings.login())
+        done = revoke_token(context.workspace, local_actor(), name, reason=reason)
         context.show(done, lambda done: say(f"{done.token} is revoked; a gateway that runs refuses it within a second"))
 
 
@@ -54,24 +64,25 @@ def _create(
     models: list[str] | tuple[str, ...],
     verbs: list[str] | tuple[str, ...],
     expires: str | None,
+    role: str | None,
 ) -> None:
     ws = context.workspace
-    for model in models:
-        ws.model(model)  # raises UsageError for a name that no model has
     try:
         expires_in = None if expires is None else units.duration(expires)
     except ValueError as error:
         raise UsageError(f"--expires: {error}") from None
-    made, secret = tokens.create(
-        ws.metadata, ws.clock, name, models=models, verbs=verbs, expires_in=expires_in, by=settings.login()
-    )
+    made, secret = create_token(ws, local_actor(), name, models=models, verbs=verbs, expires_in=expires_in, role=role)
     if context.json:
         print_json({"secret": secret, "token": made})
         return
     typer.echo(secret)
     until = "for ever" if made.expires_at is None else f"until {made.expires_at:%Y-%m-%d %H:%M} UTC"
     opens = ", ".join(made.models) or "all models"
-    typer.echo(f"This is shown once. It opens {opens} to {', '.join(made.verbs)}, {until}. Send it as:", err=True)
+    holder = actor_of(made)
+    role_said = "" if holder is None else f", as {holder.role}"
+    typer.echo(
+        f"This is shown once. It opens {opens} to {', '.join(made.verbs)}{role_said}, {until}. Send it as:", err=True
+    )
     typer.echo(f"  Authorization: Bearer {secret[:7]}...", err=True)
     if ws.project.policy.serving.authentication == "none":
         typer.echo(
@@ -85,10 +96,10 @@ def _list(context: Context) -> None:
         print_json([{"state": each.state, "token": each.token, "revocation": each.revocation} for each in found])
         return
     for each in found:
-        record = each.token
+        record, holder = each.token, actor_of(each.token)
         until = "" if record.expires_at is None else f"  until {record.expires_at:%Y-%m-%d}"
         say(
-            f"{record.name:<20} {each.state:<8} {', '.join(record.verbs):<24} "
+            f"{record.name:<20} {each.state:<8} {holder.role if holder else '-':<10} {', '.join(record.verbs):<24} "
             f"{', '.join(record.models) or 'all models'}{until}  by {record.by}"
         )
     if not found:

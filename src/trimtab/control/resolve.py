@@ -9,7 +9,7 @@ from trimtab import units
 from trimtab.clock import Clock
 from trimtab.control.ledger import BY
 from trimtab.control.reviews import pending_reviews, proposes_retraining
-from trimtab.errors import Conflict, NotFound, UsageError, nearest
+from trimtab.errors import Answered, Conflict, NotFound, UsageError, nearest
 from trimtab.records.control import Decision, Resolution
 from trimtab.stores.metadata.contract import Metadata, latest
 
@@ -27,8 +27,8 @@ def resolve(
 ) -> Resolution:
     """Write the answer to a decision that waits for review, once.
 
-    Raises UsageError for an unknown decision, one that asks for no review, one that is answered already,
-    an unknown verdict, or an empty reason or name.
+    Raises UsageError for an unknown decision, one that asks for no review, an unknown verdict, or an empty reason or
+    name; Answered for a decision that has an answer.
     """
     if verdict not in ANSWERS:
         raise UsageError(f"'{verdict}' is no verdict.{nearest(verdict, ANSWERS)}")
@@ -56,9 +56,10 @@ def resolve(
 def answerable(metadata: Metadata, decision_id: str, verdict: Answer) -> Decision:
     """Return a decision that waits for such an answer.
 
-    Raises UsageError for an unknown decision, one that asks for no review or another answer, one that is answered.
+    Raises UsageError for an unknown decision, and one that asks for no review or another answer; Answered for one that
+    has an answer.
     """
-    decision = _decision(metadata, decision_id)
+    decision = find_decision(metadata, decision_id)
     if decision.action != "review":
         raise UsageError(f"'{decision_id}' is a decision to {decision.action}; it does not wait for a person")
     if verdict == "approve" and not proposes_retraining(decision):
@@ -101,7 +102,8 @@ def _reject(metadata: Metadata, review: Decision, reason: str, clock: Clock) -> 
         metadata.put(resolution)
 
 
-def _decision(metadata: Metadata, decision_id: str) -> Decision:
+def find_decision(metadata: Metadata, decision_id: str) -> Decision:
+    """Return a decision by its id. Raises UsageError, which names the reviews that wait."""
     try:
         return metadata.get(Decision, decision_id)
     except NotFound as error:
@@ -114,7 +116,7 @@ def _decision(metadata: Metadata, decision_id: str) -> Decision:
 def _refuse_second(metadata: Metadata, decision_id: str) -> None:
     before = latest(metadata, Resolution, decision=decision_id)
     if before is not None:
-        raise UsageError(
-            f"'{decision_id}' is resolved already: {before.by} said {before.verdict} on "
-            f"{before.created_at:%Y-%m-%d %H:%M} ({before.reason})"
+        raise Answered(
+            f"'{decision_id}' was answered by {before.by} at {before.created_at:%Y-%m-%d %H:%M} UTC: {before.verdict} "
+            f"({before.reason})"
         )

@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 import msgspec
 
 Role = Literal["champion", "challenger", "shadow"]
+ActorRole = Literal["viewer", "developer", "approver", "admin"]
+"""Of a person or program, from the least to the most: each role may do what the roles before it may do."""
 Verdict = Literal["pass", "warn", "fail"]
 Action = Literal["monitor", "review", "retrain", "rollback"]
 SignalKind = Literal[

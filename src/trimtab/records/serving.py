@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from trimtab.records.record import Record, Role
+from trimtab.records.record import ActorRole, Record, Role
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Revision(Record, frozen=True, kw_only=True):
 
 
 class Token(Record, frozen=True, kw_only=True):
-    """Permission to call the gateway. The secret itself is shown once and not stored."""
+    """Permission to call the gateway and the control API. The secret itself is shown once and not stored."""
 
     KIND = "token"
     KEYS = ("name",)
@@ -58,6 +58,10 @@ class Token(Record, frozen=True, kw_only=True):
     """Any of infer, feedback, read, admin."""
     expires_at: datetime | None
     by: str
+    role: ActorRole | None = None
+    """In pages and in the control API. None: admin with the verb admin, viewer with read, no role otherwise."""
+    reason: str = ""
+    """Why it was made."""
 
 
 class TokenRevocation(Record, frozen=True, kw_only=True):

@@ -52,7 +52,7 @@ def test_an_answer_is_what_was_typed_and_is_given_once(
     (found,) = workspace.metadata.find(Resolution)
     assert (found.decision, found.verdict, found.reason, found.by) == (review.id, verdict, "I have looked", "ann")
     assert said == f"{review.id}: {verdict} by ann (I have looked)\n"
-    with pytest.raises(UsageError, match="is resolved already: ann said"):
+    with pytest.raises(UsageError, match="was answered by ann at"):
         trimtab(loop.app, "approve", review.id, "--reason", "once more")
 
 

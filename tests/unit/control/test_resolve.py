@@ -44,7 +44,7 @@ def test_an_answer_is_written_and_closes_the_review(book: Metadata) -> None:
 
 def test_a_second_answer_is_refused_and_says_what_the_first_was(book: Metadata) -> None:
     resolve(book, "delay/decision/2", "reject", "holidays", "ann", CLOCK)
-    with pytest.raises(UsageError, match=r"resolved already: ann said reject on 2026-03-01 00:00 \(holidays\)"):
+    with pytest.raises(UsageError, match=r"answered by ann at 2026-03-01 00:00 UTC: reject \(holidays\)"):
         resolve(book, "delay/decision/2", "approve", "no, do it", "bob", CLOCK)
 
 

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import Conflict, UsageError, nearest
+from trimtab.records.record import ActorRole
 from trimtab.records.serving import Token, TokenRevocation
 from trimtab.serving.endpoints import Permission
 from trimtab.serving.orders import Grant
@@ -44,11 +45,14 @@ def create(
     models: Sequence[str] = (),
     verbs: Sequence[str] = USUAL_PERMISSIONS,
     expires_in: timedelta | None = None,
+    role: ActorRole | None = None,
+    reason: str = "",
     by: str,
 ) -> tuple[Token, str]:
     """Make a token; return its record and its secret, which is kept nowhere.
 
-    models: empty for all. Raises UsageError for a name that is taken or a verb that is none.
+    models: empty for all. role: in pages and in the control API. Raises UsageError for a name that is taken or a verb
+    that is none.
     """
     if NAME.fullmatch(name) is None:
         raise UsageError(f"'{name}' is no name for a token; expected up to 64 letters, digits, '.', '_' or '-'")
@@ -71,6 +75,8 @@ def create(
         verbs=tuple(verb for verb in PERMISSIONS if verb in verbs),
         expires_at=None if expires_in is None else now + expires_in,
         by=by,
+        role=role,
+        reason=reason,
     )
     try:
         metadata.put(token)
@@ -84,6 +90,12 @@ def statuses(metadata: Metadata, clock: Clock) -> list[TokenStatus]:
     revoked = {revocation.token: revocation for revocation in metadata.find(TokenRevocation)}
     now = clock.now()
     return [TokenStatus(token, _state(token, revoked, now), revoked.get(token.id)) for token in metadata.find(Token)]
+
+
+def holder(metadata: Metadata, clock: Clock, secret: str) -> Token | None:
+    """Return the valid token with a secret, or None."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return next((s.token for s in statuses(metadata, clock) if s.state == "valid" and s.token.sha256 == digest), None)
 
 
 def revoke(metadata: Metadata, clock: Clock, name: str, *, reason: str, by: str) -> TokenRevocation:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import msgspec
 
 from trimtab import settings
 from trimtab.errors import Forbidden, UsageError, nearest
+from trimtab.records.record import ActorRole
+from trimtab.records.serving import Token
 
-ActorRole = Literal["viewer", "developer", "approver", "admin"]
-"""From the least to the most: each role may do what the roles before it may do."""
 ROLES: tuple[ActorRole, ...] = get_args(ActorRole)
 
 
@@ -40,6 +40,14 @@ def needed(role: ActorRole, model: str | None = None) -> str:
 def local_actor() -> Actor:
     """Return the person who is logged in to this machine: a person who can read the stores may do everything."""
     return Actor(name=settings.login(), role="admin")
+
+
+def actor_of(token: Token) -> Actor | None:
+    """Return who holds a token, with its role on its models; None for one without a role, as for inference."""
+    role = token.role
+    if role is None:
+        role = "admin" if "admin" in token.verbs else "viewer" if "read" in token.verbs else None
+    return None if role is None else Actor(name=token.name, role=role, models=token.models)
 
 
 def role_named(text: str) -> ActorRole:

@@ -12,7 +12,7 @@ from typing import Literal
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.manifest import verify
 from trimtab.clock import Clock
-from trimtab.errors import ActionError, DataError, NotFound
+from trimtab.errors import ActionError, DataError, NotFound, Outdated
 from trimtab.policy.rollout import Rollout
 from trimtab.records.record import Role
 from trimtab.records.serving import Assignment, Revision
@@ -37,9 +37,12 @@ class Rollouts:
         inspect: Callable[[str], None] = lambda bundle: None,
         *,
         keep: int = 0,
+        seen: int | None = None,
     ) -> None:
         """inspect: raises for a bundle, given by id, whose files are not what was registered. keep: so many former
-        champions stay as shadows."""
+        champions stay as shadows. seen: number of the revision that the person who asks has seen; a change of another
+        one raises Outdated."""
+        self._seen = seen
         self._keep = keep
         self._inspect = inspect
         self._metadata = metadata
@@ -50,6 +53,14 @@ class Rollouts:
     def current(self) -> Revision | None:
         """Return the revision that serves, or None."""
         return latest(self._metadata, Revision, model=self._model)
+
+    def refuse_unseen(self, now: Revision | None) -> None:
+        """Raise Outdated when the present revision is not the one that was seen."""
+        if self._seen is not None and now is not None and now.number != self._seen:
+            raise Outdated(
+                f"revision {now.number} came meanwhile ({now.action} by {now.by}: {now.reason}), so nothing is "
+                "changed; look again"
+            )
 
     def deploy(
         self,
@@ -240,6 +251,7 @@ class Rollouts:
         """
         if done := self._done(cause):
             return done
+        self.refuse_unseen(now)
         if now is not None:
             assignments = (*assignments, *_kept(now, assignments, self._keep if keep is None else keep, former))
         serving = {each.bundle for each in now.assignments} if now else set()
@@ -261,8 +273,11 @@ class Rollouts:
         return revision
 
 
-def open_rollouts(workspace: Workspace, model: str) -> Rollouts:
-    """Return the rollouts of one model of a project. A bundle that was changed since it was registered is refused."""
+def open_rollouts(workspace: Workspace, model: str, *, seen: int | None = None) -> Rollouts:
+    """Return the rollouts of one model of a project. A bundle that was changed since it was registered is refused.
+
+    seen: as of Rollouts.
+    """
 
     def inspect(bundle: str) -> None:
         records = workspace.metadata.find(Bundle, model=model)
@@ -274,7 +289,7 @@ def open_rollouts(workspace: Workspace, model: str) -> Rollouts:
 
     policy = workspace.project.policy
     keep = policy.kept_shadows
-    return Rollouts(workspace.metadata, policy.rollout, model, workspace.clock, inspect, keep=keep)
+    return Rollouts(workspace.metadata, policy.rollout, model, workspace.clock, inspect, keep=keep, seen=seen)
 
 
 def _kept(now: Revision, assignments: Sequence[Assignment], keep: int, former: bool) -> tuple[Assignment, ...]:

@@ -9,7 +9,8 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from trimtab import settings
+from trimtab.app.operations.actors import local_actor
+from trimtab.app.operations.refused_rows import drop_rows, release_rows
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import quarantined_rows
 from trimtab.cli.context import Context, Verbs, print_json, require_action
@@ -64,7 +65,7 @@ def quarantine(
         return
     if name is None:
         raise UsageError(f"which batch? trimtab quarantine {action} BATCH; trimtab quarantine list has the ids")
-    by, numbers = settings.login(), row or []
+    actor, numbers = local_actor(), row or []
     if action == "show":
         found = quarantined_rows.find_refused(ws, name)
         batch = msgspec.structs.asdict(found.report) | {
@@ -76,13 +77,13 @@ def quarantine(
         else:
             _show_batch(found, _masked(ws, found.rows[:rows], show_pii=show_pii))
     elif action == "release":
-        end, version = quarantined_rows.release_rows(ws, name, rows=numbers, reason=reason, by=by, force=force)
+        end, version = release_rows(ws, actor, name, rows=numbers, reason=reason, force=force)
         context.show(
             {"end": end, "version": version},
             lambda _: say(f"{plural(len(end.rows), 'row')} of {end.source} released into {version.id} by {end.by}"),
         )
     else:
-        dropped = quarantined_rows.drop_rows(ws, name, rows=numbers, reason=reason, by=by)
+        dropped = drop_rows(ws, actor, name, rows=numbers, reason=reason)
         context.show(dropped, lambda e: say(f"{plural(len(e.rows), 'row')} of {e.source} dropped by {e.by}"))
 
 
