@@ -39,12 +39,13 @@ AskedReason = Annotated[str | None, typer.Option("--reason", help="Why, for the 
 def up(
     context: Context,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")] = None,
+    console: Annotated[bool, typer.Option("--console/--no-console", help="Serve the console, too.")] = True,
 ) -> None:
-    """Run gateway, monitor and controller together.
+    """Run gateway, monitor, controller and console together.
 
     Ctrl-C ends them.
     """
-    run_up(context.workspace, environment=context.env, port=port, say=say)
+    run_up(context.workspace, environment=context.env, port=port, say=say, with_console=console)
     exit_now(0)
 
 

@@ -250,6 +250,25 @@ class Serving(Section):
     """PEM file with the public key that bundles must be signed with; left out, signatures are not asked for."""
 
 
+class Console(Section):
+    """The console: the pages of the loop, and the control API."""
+
+    host: str = "127.0.0.1"
+    """Address that it listens on; one that other machines can reach needs `authentication: tokens`."""
+    port: int = Field(default=8090, ge=0, le=65535)
+    """Port that it listens on; 0 takes a free one."""
+    authentication: Literal["none", "tokens"] = "none"
+    """Whether people must sign in with a token that has a role (trimtab token create NAME --role approver). Without,
+    a person at this machine may do everything."""
+    session: Duration = 12 * units.MICROS["h"]
+    """So long a sign-in lasts."""
+    url: str | None = None
+    """Address by which people reach it, such as `https://trimtab.example.com`, for links in messages; left out, that of
+    this machine."""
+    allowed_hosts: list[str] = []
+    """Host names, in addition to those of this machine, that requests may be sent to; that of `url` is among them."""
+
+
 class Environment(Section):
     """Where things live; what is left out is embedded, under .trimtab/ in the project folder."""
 
@@ -297,6 +316,8 @@ class Policy(Section):
     """What computing costs."""
     serving: Serving = Serving()
     """The gateway."""
+    console: Console = Console()
+    """The pages and the control API."""
     environments: dict[str, Environment] = {"local": Environment()}
     """Where things live, by name of the environment; `local` is always there."""
 

@@ -25,7 +25,12 @@ sys.exit(main())
 
 @pytest.mark.parametrize(
     ("verb", "module"),
-    [("serve", "typer"), ("serve", "trimtab.cli.serve"), ("status", "trimtab.cli.look"), ("--version", "msgspec")],
+    [
+        ("serve", "typer"),
+        ("serve", "trimtab.cli.processes.serve"),
+        ("status", "trimtab.cli.look"),
+        ("--version", "msgspec"),
+    ],
 )
 def test_ctrl_c_while_modules_load_is_one_line_and_130(verb: str, module: str, tmp_path: Path) -> None:
     # given a command that is interrupted when it comes to import a module

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.cli import serve
+from trimtab.cli.processes import serve
 from trimtab.serving.processes.listening import GatewayConfig
 from trimtab.serving.protocols.platforms.containers import SAGEMAKER_BODY, ContainerContract
 from trimtab.serving.worker_options import WorkerOptions

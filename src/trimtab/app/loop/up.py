@@ -18,6 +18,7 @@ from trimtab.app.ingestion.child import IngestionProcess
 from trimtab.app.ingestion.streaming import IN_MEMORY
 from trimtab.app.loop.event_lines import NewEvents
 from trimtab.app.loop.steering import Steering
+from trimtab.app.project.console_process import ConsoleProcess
 from trimtab.app.project.ledger_checks import ledger_line, note_policy
 from trimtab.app.project.locks import only_loop
 from trimtab.app.project.process_files import Stop, is_running, send_signal, write_atomically
@@ -128,18 +129,33 @@ class GatewayProcess:
 
 
 def up(
-    workspace: Workspace, *, environment: str, port: int | None, say: Callable[[str], None], stop: Stop | None = None
+    workspace: Workspace,
+    *,
+    environment: str,
+    port: int | None,
+    say: Callable[[str], None],
+    stop: Stop | None = None,
+    with_console: bool = True,
 ) -> None:
-    """Run gateway, monitor and controller until SIGINT or SIGTERM. Raises Locked when another process does."""
+    """Run gateway, monitor, controller and console until SIGINT or SIGTERM. Raises Locked when another process does."""
     stop = stop or Stop()
     stop.install()
     with only_loop(workspace, "trimtab up"):
         note_policy(workspace)
         say(ledger_line(workspace))
-        _run(workspace, environment=environment, port=port, say=say, stop=stop)
+        console = ConsoleProcess(workspace, environment=environment) if with_console else None
+        _run(workspace, console, environment=environment, port=port, say=say, stop=stop)
 
 
-def _run(workspace: Workspace, *, environment: str, port: int | None, say: Callable[[str], None], stop: Stop) -> None:
+def _run(
+    workspace: Workspace,
+    console: ConsoleProcess | None,
+    *,
+    environment: str,
+    port: int | None,
+    say: Callable[[str], None],
+    stop: Stop,
+) -> None:
     require_packages(workspace.project, workspace.environment)
     for model in workspace.project.definitions.models.values():
         require_trainer(workspace.project, model)
@@ -152,6 +168,8 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
     try:
         _start_streams(ingestion, say)
         steering = _open(workspace)
+        if console is not None:
+            say(console.start())
         ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
         say(f"steering: monitor and controller are on; Ctrl-C {ends}")
         events = NewEvents(workspace.metadata, workspace.clock)
@@ -159,6 +177,8 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
         while not stop():
             gateway.watch()
             ingestion.watch()
+            if console is not None:
+                console.watch()
             try:
                 if steering is None:
                     steering = _open(workspace)
@@ -181,6 +201,8 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
     finally:
         if steering is not None:
             steering.close()
+        if console is not None:
+            console.stop()
         ingestion.stop()
         left = gateway.stop()
         still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""

@@ -23,10 +23,11 @@ class BrowserCheck:
     """Checks the headers Host and Origin.
 
     hosts: allowed names in addition to those of this machine, `*.example.com` for its subdomains; `*` or None: any.
-    origins: pages that may send requests, such as https://app.example.com; `*`: any.
+    origins: pages that may send requests, such as https://app.example.com; `*`: any. section: of trimtab.yaml.
     """
 
-    def __init__(self, hosts: Sequence[str] | None, origins: Sequence[str] = ()) -> None:
+    def __init__(self, hosts: Sequence[str] | None, origins: Sequence[str] = (), section: str = "serving") -> None:
+        self._section = section
         self._hosts = None if hosts is None or "*" in hosts else [name.lower() for name in hosts]
         self._origins = {origin.lower().rstrip("/") for origin in origins}
         self.known: set[bytes] = set()
@@ -44,8 +45,8 @@ class BrowserCheck:
         if self._hosts is not None and name and not _is_local(name) and not self._lists(name):
             raise Refused(
                 403,
-                f"the header Host is '{name:.100}', which is no name of this gateway (a page may have been pointed at "
-                "it: DNS rebinding). Allow it in serving.allowed_hosts of trimtab.yaml when it is a proxy's",
+                f"the header Host is '{name:.100}', which is no name of this server (a page may have been pointed at "
+                f"it: DNS rebinding). Allow it in {self._section}.allowed_hosts of trimtab.yaml when it is a proxy's",
             )
         if len(self.known) < MOST_KNOWN:
             self.known.add(host)

@@ -247,7 +247,7 @@ def test_restoring_a_revision_by_its_number_brings_its_features_up_to_date(folde
 
 def test_the_gateway_starts_without_data_libraries() -> None:
     names = ("polars", "pandas", "sklearn", "deltalake", "mlflow")
-    code = "import sys, trimtab.cli.serve, trimtab.app.gateway.worker_program; "
+    code = "import sys, trimtab.cli.processes.serve, trimtab.app.gateway.worker_program; "
     code += f"print([n for n in {names} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

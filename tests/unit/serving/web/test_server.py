@@ -73,7 +73,7 @@ def test_a_worker_does_without_the_heavy_libraries() -> None:
 
 def test_a_supervisor_starts_without_what_only_its_workers_need() -> None:
     needless = ("numpy", "onnxruntime", "httptools", "asyncio", "pyarrow", "sqlalchemy", "mlflow", "rich")
-    program = f"import sys, trimtab.cli.serve\nprint([name for name in {needless!r} if name in sys.modules])"
+    program = f"import sys, trimtab.cli.processes.serve\nprint([name for name in {needless!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

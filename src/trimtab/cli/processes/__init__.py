@@ -1,0 +1,1 @@
+"""Verbs that serve: the gateway, the console. Each imports only what its process needs."""

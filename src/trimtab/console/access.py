@@ -1,0 +1,139 @@
+"""Who asks: the person behind a request, sessions of browsers, and requests that other sites made a browser send.
+
+Without `console.authentication: tokens` a request comes from the person at this machine. With it, a request brings a
+token, or the cookie of a session that was opened with one. A session ends with its token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from fastapi import Depends, Request
+from itsdangerous import BadSignature, TimestampSigner
+
+from trimtab.app.gateway.tokens import statuses
+from trimtab.app.operations.actors import Actor, actor_of, local_actor
+from trimtab.app.project.workspace import Workspace
+from trimtab.errors import Forbidden
+from trimtab.records.serving import Token
+from trimtab.units import MICROS
+
+COOKIE = "trimtab_session"
+KEY_FILE = "console.key"
+"""In the run folder: signs sessions, so that they outlive a restart of the console."""
+KEY_BYTES = 32
+BEARER = "bearer "
+LOCAL = "local"
+CSRF_HEADER = "x-csrf-token"
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+class NotSignedIn(Exception):
+    """The request says not who sends it."""
+
+
+class Access:
+    """Finds the actor of a request."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        console = workspace.project.policy.console
+        self._workspace = workspace
+        self._key = _signing_key(workspace.run_folder / KEY_FILE)
+        self._signer = TimestampSigner(self._key, salt=COOKIE)
+        self.session_s = console.session // MICROS["s"]
+        self.asks = console.authentication == "tokens"
+
+    def actor(self, request: Request) -> Actor:
+        """Return who sends a request. Raises NotSignedIn, or Forbidden for a token without a role."""
+        if not self.asks:
+            return local_actor()
+        header = request.headers.get("authorization", "")
+        if header.lower().startswith(BEARER):
+            token = self.token(header[len(BEARER) :].strip())
+        else:
+            token = self._of_session(request.cookies)
+        if token is None:
+            raise NotSignedIn
+        found = actor_of(token)
+        if found is None:
+            raise Forbidden(
+                f"the token '{token.name}' has no role; make one with: trimtab token create NAME --role viewer"
+            )
+        return found
+
+    def token(self, secret: str) -> Token | None:
+        """Return the valid token with that secret, or None."""
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        return next((each for each in self._valid() if hmac.compare_digest(each.sha256, digest)), None)
+
+    def session(self, token: Token) -> str:
+        """Return the value of the cookie of a session that a token opens."""
+        return self._signer.sign(token.id).decode()
+
+    def csrf(self, request: Request) -> str:
+        """Return what a page sends along with a change, so that pages of other sites cannot send one."""
+        session = request.cookies.get(COOKIE, LOCAL)
+        return hmac.new(self._key, session.encode(), hashlib.sha256).hexdigest()
+
+    def check_change(self, request: Request) -> None:
+        """Raise Forbidden for a change that a page of another site may have made a browser send."""
+        if request.method in SAFE or request.headers.get("authorization", "").lower().startswith(BEARER):
+            return
+        if not hmac.compare_digest(request.headers.get(CSRF_HEADER, ""), self.csrf(request)):
+            raise Forbidden(
+                f"the header {CSRF_HEADER} is missing or old: load the page again; programs send a token as "
+                "'Authorization: Bearer ...', or the value that GET /api/v1/session returns"
+            )
+
+    def _of_session(self, cookies: Mapping[str, str]) -> Token | None:
+        try:
+            id_ = self._signer.unsign(cookies.get(COOKIE, ""), max_age=self.session_s).decode()
+        except BadSignature:  # or SignatureExpired, which is one
+            return None
+        return next((each for each in self._valid() if each.id == id_), None)
+
+    def _valid(self) -> list[Token]:
+        found = statuses(self._workspace.metadata, self._workspace.clock)
+        return [each.token for each in found if each.state == "valid"]
+
+
+class Visit(NamedTuple):
+    """One request: whose it is, and the project that it asks about."""
+
+    actor: Actor
+    workspace: Workspace
+    request: Request
+
+    def may(self, role: str, model: str | None = None) -> bool:
+        """Return True if the actor has at least that role, for templates."""
+        return self.actor.may(role, model)  # type: ignore[arg-type]  # templates name roles
+
+
+def open_visit(request: Request) -> Visit:
+    """Check a request and return who sends it."""
+    access: Access = request.app.state.access
+    actor = access.actor(request)
+    access.check_change(request)
+    return Visit(actor, request.app.state.workspace, request)
+
+
+Visitor = Annotated[Visit, Depends(open_visit)]
+"""The type of a route's argument that says who asks."""
+
+
+def _signing_key(path: Path) -> bytes:
+    """Return the key that signs sessions; the first call makes it, readable for this account alone."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(file, "wb") as output:
+        key = secrets.token_bytes(KEY_BYTES)
+        output.write(key)
+    return key

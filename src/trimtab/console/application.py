@@ -1,0 +1,156 @@
+"""The application: pages, control API, files for browsers, checks of each request."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse
+from starlette.middleware.gzip import GZipMiddleware
+
+from trimtab import __version__, settings
+from trimtab.app.overviews.frame_overview import FrameOverview, frame_overview
+from trimtab.app.project.process_files import write_atomically
+from trimtab.app.project.workspace import Workspace
+from trimtab.charts.browser_bundle import browser_bundle
+from trimtab.console.access import Access
+from trimtab.console.live_events import LiveEvents
+from trimtab.console.page_cache import PageCache
+from trimtab.console.problems import add_problems, problem
+from trimtab.console.rendering import Rendering
+from trimtab.console.routes import session_routes
+from trimtab.errors import NotFound
+from trimtab.serving.requests import Refused
+from trimtab.serving.web.browsers import BrowserCheck
+
+STATIC = Path(__file__).parent / "static"
+KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "content-security-policy": CONTENT_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+API = "/api/v1"
+CHARTS = f"/assets/vega-{metadata.version('vl-convert-python')}.js"
+"""The script that draws charts; the version says what is in it."""
+FOR_EVER = "public, max-age=31536000, immutable"
+SMALLEST_COMPRESSED = 1000
+
+AREAS: tuple[Any, ...] = (session_routes,)
+"""Modules with `pages` and `api`: the routes of one area each."""
+
+Next = Callable[[Request], Awaitable[Response]]
+
+
+class Asset(NamedTuple):
+    """A file for browsers, as it is and compressed."""
+
+    content: bytes
+    compressed: bytes
+    kind: str
+
+
+def create_app(workspace: Workspace, *, environment: str = "local") -> FastAPI:
+    """Return the application for a project. environment: of its policy, for commands that are started."""
+    app = FastAPI(
+        title="Trimtab", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{API}/openapi.json",
+        lifespan=_lifespan,
+    )  # fmt: skip
+    assets = {path.name: _asset(path.read_bytes(), path.suffix) for path in sorted(STATIC.iterdir())}
+    state = app.state
+    state.workspace, state.environment = workspace, environment
+    state.access = Access(workspace)
+    state.events = LiveEvents(workspace.metadata)
+    state.rendering = Rendering({"vega.js": CHARTS, **{name: address for name, (address, _) in assets.items()}})
+    state.assets = dict(named for _, named in assets.values())
+    state.frame = _kept_frame(workspace)
+    for area in AREAS:
+        app.include_router(area.api, prefix=API)
+        app.include_router(area.pages, include_in_schema=False)
+    app.add_api_route(CHARTS, _send_charts, include_in_schema=False)
+    app.add_api_route("/assets/{name}", _send_asset, include_in_schema=False)
+    add_problems(app)
+    app.middleware("http")(PageCache(workspace.metadata, state.access, workspace.clock))
+    app.middleware("http")(_checked(workspace, state.access))
+    app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_COMPRESSED, compresslevel=5)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.events.close()
+
+
+def _checked(workspace: Workspace, access: Access) -> Callable[[Request, Next], Awaitable[Response]]:
+    """Return a middleware that refuses foreign hosts and origins, and sends the headers of safety."""
+    console = workspace.project.policy.console
+    hosts = [*console.allowed_hosts, *([console.url.split("/")[2].partition(":")[0]] if console.url else [])]
+    check = BrowserCheck(None if access.asks and not hosts else hosts, section="console")
+
+    async def pass_on(request: Request, call_next: Next) -> Response:
+        host, origin = request.headers.get("host"), request.headers.get("origin")
+        try:
+            check.check(None if host is None else host.encode(), None if origin is None else origin.encode())
+        except Refused as error:
+            answer = problem(request, error.status, str(error))
+        else:
+            answer = await call_next(request)
+        for name, value in HEADERS.items():
+            answer.headers[name] = value
+        return answer
+
+    return pass_on
+
+
+def _kept_frame(workspace: Workspace) -> Callable[[], FrameOverview]:
+    """Return a function that reads the frame again only when a record has been written."""
+    kept: dict[str, Any] = {}
+
+    def frame() -> FrameOverview:
+        positions = workspace.metadata.positions()
+        if kept.get("at") != positions:
+            kept.update(at=positions, frame=frame_overview(workspace))
+        found: FrameOverview = kept["frame"]
+        return found
+
+    return frame
+
+
+def _asset(content: bytes, suffix: str) -> tuple[str, tuple[str, Asset]]:
+    """Return the address of a file, which holds a hash of its content, and what is sent there."""
+    name = f"{hashlib.sha256(content).hexdigest()[:16]}{suffix}"
+    return f"/assets/{name}", (name, Asset(content, gzip.compress(content, 9), KINDS[suffix]))
+
+
+def _send_asset(request: Request, name: str) -> Response:
+    found: Asset | None = request.app.state.assets.get(name)
+    if found is None:
+        raise NotFound(f"there is no file {name}")
+    headers = {"cache-control": FOR_EVER, "vary": "accept-encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(found.compressed, media_type=found.kind, headers={**headers, "content-encoding": "gzip"})
+    return Response(found.content, media_type=found.kind, headers=headers)
+
+
+def _send_charts(request: Request) -> Response:
+    """Send the script that draws charts, compressed once and kept in the cache folder."""
+    path = browser_bundle(settings.read().cache.expanduser())
+    headers = {"cache-control": FOR_EVER, "vary": "accept-encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return FileResponse(path, media_type=KINDS[".js"], headers=headers)
+    packed = path.with_suffix(".js.gz")
+    if not packed.exists():
+        write_atomically(packed, gzip.compress(path.read_bytes(), 9))
+    return FileResponse(packed, media_type=KINDS[".js"], headers={**headers, "content-encoding": "gzip"})

@@ -1,0 +1,82 @@
+"""Signing in and out, who one is, finding things by name or id, and the stream of events."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+
+from trimtab.app.overviews.finding import find_page
+from trimtab.console.access import COOKIE, Access, Visitor
+from trimtab.console.rendering import page
+
+pages, api = APIRouter(), APIRouter(tags=["session"])
+
+SIGN_IN = "Sign in with a token that has a role."
+REFUSED = "This token is not known, or it has ended. Make one with: trimtab token create NAME --role viewer"
+MOST_FORM_BYTES = 10_000
+
+
+@pages.get("/sign-in")
+def sign_in_page(request: Request, next: str = "/") -> Response:
+    """Show the form for a token."""
+    return page(request, "sign_in.html", title="Sign in", sentence=SIGN_IN, target=_own_path(next), refused=False)
+
+
+@pages.post("/sign-in")
+async def sign_in(request: Request) -> Response:
+    """Open a session with a token."""
+    access: Access = request.app.state.access
+    body = (await request.body())[:MOST_FORM_BYTES]
+    form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+    token = access.token(form.get("token", "").strip())
+    target = _own_path(form.get("next", "/"))
+    if token is None:
+        return page(request, "sign_in.html", title="Sign in", sentence=REFUSED, target=target, refused=True, status=403)
+    answer = RedirectResponse(target, 303)
+    answer.set_cookie(
+        COOKIE, access.session(token), max_age=access.session_s, httponly=True, samesite="strict",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip
+    return answer
+
+
+@pages.post("/sign-out")
+def sign_out() -> Response:
+    """End the session of this browser."""
+    answer = RedirectResponse("/sign-in", 303)
+    answer.delete_cookie(COOKIE, samesite="strict")
+    return answer
+
+
+@pages.get("/find")
+def find(visit: Visitor, q: str = "") -> Response:
+    """Go to what a name or an id stands for."""
+    return RedirectResponse(find_page(visit.workspace, q.strip()) or f"/lineage?id={quote(q.strip())}", 303)
+
+
+@api.get("/session")
+def session(visit: Visitor) -> dict[str, Any]:
+    """Return who asks, with the role, and the value of the header that a change from a browser needs."""
+    access: Access = visit.request.app.state.access
+    return {
+        "name": visit.actor.name,
+        "role": visit.actor.role,
+        "models": visit.actor.models,
+        "csrf": access.csrf(visit.request),
+    }
+
+
+@api.get("/events")
+def events(visit: Visitor) -> StreamingResponse:
+    """Stream what is written from now on, or since the event that the header Last-Event-ID names."""
+    visit.actor.require("viewer", visit.actor.models[0] if visit.actor.models else None)
+    stream = visit.request.app.state.events.listen(visit.request.headers.get("last-event-id"))
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+def _own_path(text: str) -> str:
+    """Return a path of this server; one of another server becomes the first page."""
+    return text if text.startswith("/") and not text.startswith(("//", "/\\")) else "/"
