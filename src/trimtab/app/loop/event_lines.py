@@ -13,6 +13,9 @@ from trimtab.stores.metadata.contract import Metadata
 
 KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision, Freeze)
 
+REMARKS = ("it takes the place of", "it serves again", "a person is told", "the last good version of table")
+"""How those reasons of decisions begin that say what else happens, rather than why."""
+
 PAUSE = timedelta(seconds=1)
 """Least time between two reads of the store while this process has written nothing: other processes write, too."""
 
@@ -38,24 +41,25 @@ class NewEvents:
                 found += self._metadata.find(kind, limit=count - self._seen[kind])[::-1]
                 self._seen[kind] = count
         for record in sorted(found, key=lambda record: record.created_at):
-            if line := _line(record):
+            if line := event_line(record):
                 yield f"{record.created_at:%Y-%m-%d %H:%M:%S}  {line}"
 
 
 def counted_reason(decision: Decision) -> str:
     """Return the reason that a decision's action follows from.
 
-    An early rollback names the limit that was broken first. Otherwise the reasons go from what was seen over the matrix
-    to the brakes, so the last one counted; what merely happens to an open review is passed over.
+    A broken limit names the limit that was broken first. Otherwise the reasons go from what was seen over the matrix or
+    the routine to the brakes, so the last one counted; those that begin with one of REMARKS are passed over.
     """
-    reasons: Sequence[str] = [r for r in decision.reasons if not r.startswith("it takes the place of")]
+    reasons: Sequence[str] = [r for r in decision.reasons if not r.startswith(REMARKS)]
     if not reasons:
         return ""
-    from_matrix = any(reason.startswith("the matrix says") for reason in reasons)
-    return reasons[-1] if from_matrix else reasons[0]
+    limit = decision.trigger == "limit" or (decision.action == "rollback" and decision.trigger != "lead")
+    return reasons[0] if limit else reasons[-1]
 
 
-def _line(record: Record) -> str:
+def event_line(record: Record) -> str:
+    """Return what a record says was done, in one line; empty for a decision to monitor."""
     if isinstance(record, Decision):
         if record.action == "monitor":
             return ""

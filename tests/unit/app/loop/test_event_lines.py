@@ -90,3 +90,13 @@ def test_the_reason_told_is_the_one_that_counted(book: Metadata) -> None:
     assert counted_reason(early) == "2 of 10 predictions failed"
     instead = msgspec.structs.replace(proposed, reasons=(*proposed.reasons, "it takes the place of the open review"))
     assert counted_reason(instead) == counted_reason(proposed)
+
+
+def test_the_reason_of_a_refresh_is_that_it_is_due(book: Metadata) -> None:
+    seen = decided(book, 0, 0.001, 700.0).reasons[:2]
+    refresh = msgspec.structs.replace(
+        decided(book, 1, 0.001, 700.0), action="retrain", trigger="routine", reasons=(*seen, "routine: 7 days ago")
+    )
+    assert counted_reason(refresh) == "routine: 7 days ago"
+    suspected = msgspec.structs.replace(refresh, action="review", reasons=(*seen, "check the pipe", "a person is told"))
+    assert counted_reason(suspected) == "check the pipe"

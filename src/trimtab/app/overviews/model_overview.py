@@ -1,0 +1,194 @@
+"""What the page of a model shows: is it as good as it should be, since when not, and what was done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from trimtab.app.overviews.facts import Tone, band_tone
+from trimtab.app.overviews.model_brief import ModelBrief, milliseconds, model_brief
+from trimtab.app.overviews.model_windows import (
+    ChampionWindow,
+    GainWindow,
+    KpiSeries,
+    SignalPoint,
+    TimeRange,
+    VersionSpan,
+    champion_windows,
+    gain_windows,
+    kpi_series,
+    role_windows,
+    signal_points,
+    version_spans,
+)
+from trimtab.app.overviews.model_words import done, is_judged, why
+from trimtab.app.overviews.wording import window_name
+from trimtab.app.project.workspace import Workspace
+from trimtab.policy.model import Policy
+from trimtab.records.control import Decision
+from trimtab.records.record import Action, Level
+
+YEAR = timedelta(days=365)
+SEVERITY: tuple[Action, ...] = ("monitor", "review", "retrain", "rollback")
+
+
+class DecisionMark(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision that is not simply to monitor.
+
+    acted: something was done, or a person was asked. held: the action is softer than what the policy said. raised: it
+    is stronger.
+    """
+
+    number: int
+    start: datetime
+    end: datetime
+    band: str
+    tone: Tone
+    cell: Action
+    action: Action
+    state: Literal["acted", "held", "raised"]
+
+
+class DecisionGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Decisions in a row that are equal in band, impact, cell, action and trigger; numbers and times of all."""
+
+    first: int
+    last: int
+    windows: int
+    start: datetime
+    end: datetime
+    name: str
+    version: int
+    band: str
+    tone: Tone
+    impact: Level
+    lowest_per_day: float
+    highest_per_day: float
+    cell: Action
+    action: Action
+    done: str
+    why: str
+
+
+class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """The page of a model. since, until: the stretch of event time that the series cover."""
+
+    now: ModelBrief
+    since: datetime | None
+    until: datetime | None
+    spans: tuple[VersionSpan, ...]
+    windows: tuple[ChampionWindow, ...]
+    gain_metric: str
+    gains: tuple[GainWindow, ...]
+    signals: tuple[SignalPoint, ...]
+    impacts: tuple[tuple[datetime, datetime, float], ...]
+    """Start, end and Decision.impact_per_day of each judged window."""
+    marks: tuple[DecisionMark, ...]
+    groups: tuple[DecisionGroup, ...]
+    kpis: tuple[KpiSeries, ...]
+    medium: float
+    """Money a day from which the impact is medium."""
+    high: float
+    p99_limit_ms: float | None
+    bands: tuple[tuple[str, float], ...]
+    """Upper limit of each p-value band below 1, the largest first."""
+
+
+def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = None) -> ModelOverview:
+    """Return the page of a model.
+
+    Args:
+        workspace: an open project.
+        name: name of the model.
+        wanted: stretch of event time of the series and of the decisions; None: the year up to the newest window.
+
+    Raises:
+        DefinitionError: there is no such model.
+    """
+    now = model_brief(workspace, name)
+    model, policy, metadata = workspace.model(name), workspace.project.policy, workspace.metadata
+    wanted = wanted or TimeRange(since=None if now.until is None else now.until - YEAR)
+    reports = role_windows(metadata, name, wanted)
+    windows = champion_windows(reports, now.metric)
+    decisions = [d for d in metadata.find(Decision, model=name) if wanted.holds(d.start)]
+    compared = policy.rollout.promote_when.metric_for(model.task)
+    return ModelOverview(
+        now=now,
+        since=wanted.since or (reports[0].start if reports else None),
+        until=wanted.until or now.until,
+        spans=version_spans(reports),
+        windows=windows,
+        gain_metric=compared,
+        gains=gain_windows(reports, compared),
+        signals=signal_points(workspace, name, windows),
+        impacts=tuple((d.start, d.end, d.impact_per_day) for d in reversed(decisions) if is_judged(d)),
+        marks=tuple(mark for d in reversed(decisions) if (mark := _mark(policy, d)) is not None),
+        groups=decision_groups(policy, decisions),
+        kpis=kpi_series(workspace, name, wanted),
+        medium=policy.impact.medium,
+        high=policy.impact.high,
+        p99_limit_ms=milliseconds(policy.rollout.rollback_when.p99),
+        bands=_limits(policy),
+    )
+
+
+def decision_groups(policy: Policy, decisions: Sequence[Decision]) -> tuple[DecisionGroup, ...]:
+    """Return decisions with equal neighbours as one. decisions: newest first; the reason is that of the newest."""
+    groups: list[list[Decision]] = []
+    for decision in decisions:
+        if groups and _same(groups[-1][-1], decision):
+            groups[-1].append(decision)
+        else:
+            groups.append([decision])
+    return tuple(_group(policy, group) for group in groups)
+
+
+def _same(one: Decision, other: Decision) -> bool:
+    kind = [(d.band, d.impact, d.cell, d.action, d.trigger) for d in (one, other)]
+    return one.action == "monitor" and kind[0] == kind[1]
+
+
+def _group(policy: Policy, group: Sequence[Decision]) -> DecisionGroup:
+    newest, oldest = group[0], group[-1]
+    return DecisionGroup(
+        first=oldest.number,
+        last=newest.number,
+        windows=len(group),
+        start=oldest.start,
+        end=newest.end,
+        name=window_name(oldest.start, newest.end),
+        version=newest.version,
+        band=newest.band,
+        tone=band_tone(policy.decide.matrix, newest.band),
+        impact=newest.impact,
+        lowest_per_day=min(d.impact_per_day for d in group),
+        highest_per_day=max(d.impact_per_day for d in group),
+        cell=newest.cell,
+        action=newest.action,
+        done=done(newest),
+        why=why(newest),
+    )
+
+
+def _mark(policy: Policy, decision: Decision) -> DecisionMark | None:
+    if decision.action == decision.cell == "monitor":
+        return None
+    softer = SEVERITY.index(decision.action) - SEVERITY.index(decision.cell)
+    return DecisionMark(
+        number=decision.number,
+        start=decision.start,
+        end=decision.end,
+        band=decision.band,
+        tone=band_tone(policy.decide.matrix, decision.band),
+        cell=decision.cell,
+        action=decision.action,
+        state="held" if softer < 0 else "raised" if softer > 0 else "acted",
+    )
+
+
+def _limits(policy: Policy) -> tuple[tuple[str, float], ...]:
+    bands = ((name, band.p[1]) for name, band in policy.decide.matrix.root.items() if band.p[1] < 1)
+    return tuple(sorted(bands, key=lambda each: -each[1]))
