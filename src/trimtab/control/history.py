@@ -143,13 +143,18 @@ def gather_history(events: ControlEvents, *, time: datetime, running: int, froze
         why_refused=stopped[refused[0].id] if refused else "",
         failure=_failure(events, refused, asked),
         retrains=sum(d.end > time - MONTH for d in retrained),
-        spent=sum(run.cost for run in runs if events.as_of(run) > time - MONTH),
+        spent=spent(events, time),
         next_cost=sum(run.cost for run in takewhile(lambda run: run.dataset == runs[0].dataset, runs)),
         open_review=proposals[0].id if proposals else None,
         noted_review=notes[-1].id if notes else None,
         noted_at=notes[-1].end if notes else None,
         restored=_restored(revisions),
     )
+
+
+def spent(events: ControlEvents, time: datetime) -> float:
+    """Return what trainings of the 30 days before an event time cost."""
+    return sum(run.cost for run in events.runs if events.as_of(run) > time - MONTH)
 
 
 def _failure(events: ControlEvents, refused: Sequence[Decision], asked: Sequence[Decision]) -> str | None:

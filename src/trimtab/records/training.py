@@ -128,6 +128,10 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     """Why it ended before all trials; empty when it did not."""
 
 
+REFIT = "/refit"
+"""Ends the key of a fit on all rows; the key of the judged run comes before it."""
+
+
 class Run(Record, frozen=True, kw_only=True):
     """One training; id is the MLflow run id."""
 

@@ -1,6 +1,7 @@
 """The commands of processes that a gateway or the loop starts, and what they are told."""
 
 import sys
+from typing import Any
 
 import msgspec
 
@@ -9,6 +10,7 @@ TRAINING = (sys.executable, "-m", "trimtab.app.jobs.training_process")
 REPRODUCING = ("-m", "trimtab.app.runs.reproducing")
 """The arguments of the Python that the run is made again with."""
 ALIASES = (sys.executable, "-m", "trimtab.app.rollout.aliases")
+READER = (sys.executable, "-m", "trimtab.app.overviews.reader_program")
 
 
 class AliasOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,3 +21,27 @@ class AliasOrder(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     """The policy's Environment as JSON."""
     model: str
+
+
+class ReaderOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Which project a reader reads. It comes on standard input, as the first line."""
+
+    project: str
+    """Folder of the project."""
+    environment: str
+    """The policy's Environment as JSON."""
+
+
+class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a reader's input after the first. read: name of a function of the reader program."""
+
+    read: str
+    arguments: dict[str, Any]
+
+
+class ReadAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a reader's output. error: name of a class of errors.py, or "" for a value."""
+
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    error: str = ""
+    text: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,18 @@ from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import LABEL_FIELDS
+
+
+class Origin(NamedTuple):
+    """The records that a bundle comes from."""
+
+    gates: GateReport
+    run: Run
+    refit: Run | None
+    """The run that serves, if it was fitted again on all rows."""
+    dataset: DatasetVersion
+    views: list[FeatureViewVersion]
+    tables: list[TableVersion]
 
 
 class UnknownPrediction(NotFound):
@@ -59,7 +71,7 @@ def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[s
 
 def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
     """Return a log row with its features by name, and everything that made it."""
-    bundle = workspace.metadata.get(Bundle, _bundle_of(workspace, row))
+    bundle = workspace.metadata.get(Bundle, bundle_of(workspace, row))
     classes, shares = workspace.metadata.get(DatasetVersion, bundle.dataset).classes, row["probabilities"]
     features, typed = dict(zip(bundle.features, row["features"] or (), strict=False)), row.pop("typed")
     schema = None if typed is None else feature_schema(read_spec(workspace.artifacts.open(bundle.path)))
@@ -74,7 +86,7 @@ def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _bundle_of(workspace: Workspace, row: dict[str, Any]) -> str:
+def bundle_of(workspace: Workspace, row: dict[str, Any]) -> str:
     """Return the id of the bundle behind a row: of version 0, which no model gave, the champion's that has the rule."""
     if row["version"]:
         return f"{row['model']}/{row['version']}"
@@ -82,22 +94,33 @@ def _bundle_of(workspace: Workspace, row: dict[str, Any]) -> str:
     return revision.bundle_in("champion") or f"{row['model']}/0"
 
 
-def _made_by(workspace: Workspace, row: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
+def origin_of(workspace: Workspace, bundle: Bundle) -> Origin:
+    """Return what a bundle comes from. Raises NotFound when a record of it is missing."""
     metadata = workspace.metadata
-    run = metadata.get(Run, bundle.run)
     dataset = metadata.get(DatasetVersion, bundle.dataset)
-    views = [metadata.get(FeatureViewVersion, view) for view in dataset.views]
-    tables = [metadata.get(TableVersion, version) for version in dataset.tables.values()]
+    return Origin(
+        gates=metadata.get(GateReport, bundle.gate_report),
+        run=metadata.get(Run, bundle.run),
+        refit=metadata.get(Run, bundle.refit) if bundle.refit is not None else None,
+        dataset=dataset,
+        views=[metadata.get(FeatureViewVersion, view) for view in dataset.views],
+        tables=[metadata.get(TableVersion, version) for version in dataset.tables.values()],
+    )
+
+
+def _made_by(workspace: Workspace, row: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
+    origin = origin_of(workspace, bundle)
+    run, dataset = origin.run, origin.dataset
     return {
-        "revision": _plain(metadata.get(Revision, f"{row['model']}#{row['revision']}")),
+        "revision": _plain(workspace.metadata.get(Revision, f"{row['model']}#{row['revision']}")),
         "bundle": _plain(bundle),
-        "gates": _plain(metadata.get(GateReport, bundle.gate_report)),
+        "gates": _plain(origin.gates),
         "run": _plain(run),
-        "refit": _plain(metadata.get(Run, bundle.refit)) if bundle.refit is not None else None,
+        "refit": _plain(origin.refit),
         "code": {"git": run.code_version, "transforms": dataset.code_hash, "environment": run.environment_hash},
         "dataset": _plain(dataset),
-        "views": [_plain(view) for view in views],
-        "tables": [_plain(table) for table in tables],
+        "views": [_plain(view) for view in origin.views],
+        "tables": [_plain(table) for table in origin.tables],
     }
 
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
-
-import msgspec
+from collections.abc import Callable, Mapping, Sequence
 
 from trimtab.app.project.mlflow_access import open_tracking
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.runs.run_rows import RunRow, order_of, run_rows
 from trimtab.errors import UsageError, nearest
-from trimtab.metric_catalog import METRICS
-from trimtab.records.gate_reports import GateReport
-from trimtab.records.record import Verdict
-from trimtab.records.training import Bundle, Run
+from trimtab.records.training import Run
 
 AND = re.compile(r"\s+and\s+(?=(?:[^']*'[^']*')*[^']*$)", re.IGNORECASE)
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -35,31 +28,6 @@ SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-BEST_LOW = ("cost", "cpu_seconds", "wall_seconds", "peak_memory_mb")
-"""Fields of a run that it can be sorted by, the lowest first."""
-
-
-class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, and what became of it."""
-
-    id: str
-    model: str
-    created_at: datetime
-    verdict: Verdict | None
-    """Of the newest report of the gates; None: it was not judged."""
-    bundle: str | None
-    """Id of the bundle that it became."""
-    refit: str | None
-    """Id of the run that serves in its place, fitted on all rows."""
-    metrics: Mapping[str, float]
-    params: Mapping[str, Any]
-    seed: int
-    dataset: str
-    code_version: str
-    cost: float
-    cpu_seconds: float
-    wall_seconds: float
-    peak_memory_mb: float
 
 
 def list_runs(
@@ -82,42 +50,9 @@ def list_runs(
     runs = [run for name in models for run in workspace.metadata.find(Run, model=name) if run.refit_of is None]
     if where.strip():
         runs = _matching(workspace, models, runs, where)
-    rows = _rows(workspace, models, runs)
-    order = _order(sort, rows)
+    rows = run_rows(workspace, runs)
+    order = order_of(sort, rows)
     return sorted(rows, key=order)[:limit]
-
-
-def _rows(workspace: Workspace, models: Sequence[str], runs: Iterable[Run]) -> list[RunRow]:
-    verdicts, bundles, refits = dict[str, Verdict](), dict[str, str](), dict[str, str]()
-    for name in models:
-        for report in workspace.metadata.find(GateReport, model=name, oldest_first=True):
-            verdicts[report.run] = report.verdict
-        for bundle in workspace.metadata.find(Bundle, model=name, oldest_first=True):
-            bundles[bundle.run] = bundle.id
-        refits |= {run.refit_of: run.id for run in workspace.metadata.find(Run, model=name) if run.refit_of is not None}
-    return [
-        RunRow(
-            verdict=verdicts.get(run.id),
-            bundle=bundles.get(run.id),
-            refit=refits.get(run.id),
-            **{name: getattr(run, name) for name in RunRow.__struct_fields__ if name in Run.__struct_fields__},
-        )
-        for run in runs
-    ]
-
-
-def _order(sort: str, rows: Sequence[RunRow]) -> Callable[[RunRow], tuple[float, float]]:
-    """Return the key of an order in which the best come first; runs without the metric come last."""
-    name = sort.removeprefix("metrics.")
-    if name == "time":
-        return lambda row: (-row.created_at.timestamp(), 0.0)
-    if name in BEST_LOW:
-        return lambda row: (float(getattr(row, name)), -row.created_at.timestamp())
-    known = {metric for row in rows for metric in row.metrics}
-    if rows and name not in known:
-        raise UsageError(f"--sort {sort}: no run has it.{nearest(name, [*known, *BEST_LOW, 'time'])}")
-    sign = -1 if name not in METRICS or METRICS[name].higher_is_better else 1
-    return lambda row: (sign * row.metrics[name] if name in row.metrics else math.inf, -row.created_at.timestamp())
 
 
 def _matching(workspace: Workspace, models: Sequence[str], runs: Sequence[Run], where: str) -> list[Run]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from trimtab.app.project.project import POLICY
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.checkout import policy_of
 from trimtab.app.runs.found_run import judged_run
-from trimtab.app.runs.pinned_environment import versions_of
+from trimtab.app.runs.run_differences import data_fields, differing, environment
 from trimtab.app.stages.gate_inputs import scorer_of
 from trimtab.bundle.limits import checked
 from trimtab.bundle.origin import code_files
@@ -33,8 +33,6 @@ from trimtab.training.dataset import Frozen, load
 from trimtab.training.environment import DIRTY, UNVERSIONED, git_output
 
 RESAMPLES = 500
-DATA = ("start", "as_of", "split_at", "rows", "labelled", "holdout_rows", "label_mean", "without")
-"""Fields of a training set that are compared, in addition to its tables and features."""
 GONE = None
 """The value of what one of two runs does not have."""
 
@@ -117,29 +115,17 @@ def diff_runs(workspace: Workspace, a: Run, b: Run) -> RunDiff:
         metrics=_pairs(a.metrics, b.metrics),
         same_rows=None if isinstance(found, str) else found,
         not_compared=found if isinstance(found, str) else "",
-        dataset=_pairs(*({name: getattr(version, name) for name in DATA} for version in sets)),
+        dataset=_pairs(*map(data_fields, sets)),
         tables=_pairs(sets[0].tables, sets[1].tables),
         features=_pairs(*features),
-        environment=_pairs(*(_environment(workspace, run, (*a.pins, *b.pins)) for run in (a, b))),
+        environment=_pairs(*(environment(workspace, run, (*a.pins, *b.pins)) for run in (a, b))),
         code=_code(workspace, a, b),
         same_model=a.model_hash == b.model_hash,
     )
 
 
 def _pairs(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Pair]:
-    names = dict.fromkeys([*a, *b])
-    return {name: Pair(a=a.get(name), b=b.get(name)) for name in names if a.get(name) != b.get(name)}
-
-
-def _environment(workspace: Workspace, run: Run, needed: Sequence[str]) -> dict[str, str]:
-    """Return the versions of Python and of the packages that either run needed."""
-    listed = versions_of((_folder(workspace, run) / "environment.txt").read_text(encoding="utf-8").split())
-    about = {"Python": run.python, "platform": run.platform}
-    wanted = versions_of(needed) or listed
-    return {
-        **{name: value for name, value in about.items() if value},
-        **{name: version for name, version in listed.items() if name in wanted},
-    }
+    return {name: Pair(a=one, b=other) for name, (one, other) in differing((a, b)).items()}
 
 
 def _on_same_rows(workspace: Workspace, a: Run, b: Run, sets: list[DatasetVersion]) -> SameRows | str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from trimtab.app.project.mlflow_access import open_tracking
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import judged_run
 from trimtab.records.gate_reports import GateReport
@@ -51,8 +50,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     experiment: str
 
 
-def run_facts(workspace: Workspace, run: Run) -> RunFacts:
-    """Return all that is known of a run. Raises NotFound without its training set."""
+def run_facts(workspace: Workspace, run: Run, *, plots: Sequence[str] = ()) -> RunFacts:
+    """Return all that is known of a run. plots: their addresses in MLflow. Raises NotFound without its training set."""
     judged = judged_run(workspace, run)
     dataset = workspace.metadata.get(DatasetVersion, run.dataset)
     report = latest(workspace.metadata, GateReport, run=judged.id)
@@ -79,7 +78,7 @@ def run_facts(workspace: Workspace, run: Run) -> RunFacts:
         packages=len(run.pins),
         model_hash=run.model_hash,
         folder=run.staging,
-        plots=open_tracking(workspace).plots(run.id),
+        plots=tuple(plots),
         usage={
             "cpu_seconds": run.cpu_seconds,
             "wall_seconds": run.wall_seconds,

@@ -55,7 +55,7 @@ from trimtab.records.data import TableVersion
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
-from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.records.training import REFIT, Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest, newest_where
 from trimtab.training.columns.category_features import category_features
 from trimtab.training.columns.check_learning import learn_checks
@@ -295,7 +295,7 @@ def refit(workspace: Workspace, run: Run) -> tuple[Run, str]:
         return run, "the judged model serves (training.refit)"
     definition = workspace.model(run.model)
     frozen = load(workspace.metadata.get(DatasetVersion, run.dataset), workspace.artifacts)
-    key = f"{run.key}/refit"
+    key = f"{run.key}{REFIT}"
     trust = workspace.project.policy.serving.trust
     try:
         previous = previous_estimator(workspace, run)

@@ -9,10 +9,12 @@ import msgspec
 import typer
 from rich.markup import escape
 
+from trimtab.app.project.mlflow_access import open_tracking
 from trimtab.app.runs.found_run import find_run
-from trimtab.app.runs.listing import RunRow, list_runs
+from trimtab.app.runs.listing import list_runs
 from trimtab.app.runs.run_diff import Measured, Pair, RunDiff, SameRows, diff_runs
 from trimtab.app.runs.run_facts import RunFacts, run_facts
+from trimtab.app.runs.run_rows import RunRow
 from trimtab.cli.context import Context, Verbs, require_action
 from trimtab.cli.data.validate import VERDICT_STYLE
 from trimtab.cli.terminal import console, say
@@ -67,7 +69,7 @@ def runs(
         )
     first = find_run(ws, a, context.model)
     if b is None:
-        context.show(run_facts(ws, first), show_facts)
+        context.show(run_facts(ws, first, plots=open_tracking(ws).plots(first.id)), show_facts)
     else:
         context.show(diff_runs(ws, first, find_run(ws, b, context.model)), show_diff)
 

@@ -1,0 +1,273 @@
+"""What each model costs and what its mistakes cost: by month of event time, run, decision and 1,000,000 predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from trimtab.app.overviews import wording
+from trimtab.app.overviews.storage import FolderSize, storage
+from trimtab.app.project.workspace import Workspace
+from trimtab.control.history import ControlEvents, spent
+from trimtab.control.holds import event_time
+from trimtab.monitoring.row_money import prices
+from trimtab.records.control import WorkflowStep
+from trimtab.records.monitoring import MONEY_GAIN, WindowReport
+from trimtab.records.training import REFIT, Run
+from trimtab.units import plural
+
+MILLION = 1_000_000
+NO_COSTS = "the policy names no costs of mistakes (impact.cost)"
+NO_SHADOW = "no earlier version serves as a shadow"
+
+
+class MonthCost(msgspec.Struct, frozen=True, kw_only=True):
+    """One model in one month of event time. Money is in the policy's currency."""
+
+    month: datetime
+    """Its first day."""
+    model: str
+    training: float
+    training_cpu_seconds: float
+    serving: float
+    predictions: int
+    """Rows that clients got answers to."""
+    trainings: int
+    lost: float | None
+    """By mistakes of the champion, in windows whose labels are complete; None: not known."""
+    saved: float | None
+    """Compared with the version before, where that one is scored as a shadow; None: not known."""
+
+    @property
+    def cost(self) -> float:
+        """Training and serving together."""
+        return self.training + self.serving
+
+
+class ModelCost(msgspec.Struct, frozen=True, kw_only=True):
+    """One model in all time, and how much of its budget is used."""
+
+    model: str
+    training: float
+    serving: float
+    trainings: int
+    predictions: int
+    per_million: float | None
+    """Serving cost of 1,000,000 predictions; None without predictions."""
+    decisions: int
+    """That started a training."""
+    per_decision: float | None
+    budget: float
+    """Of the policy, for the trainings of 30 days."""
+    spent: float
+    """Of it, in the 30 days up to `until`."""
+    until: datetime
+
+    @property
+    def left(self) -> float:
+        """What the trainings of the 30 days may still cost."""
+        return max(0.0, self.budget - self.spent)
+
+
+class RunCost(msgspec.Struct, frozen=True, kw_only=True):
+    """One training."""
+
+    run: str
+    model: str
+    as_of: datetime
+    """Its data was known then: event time."""
+    created_at: datetime
+    decision: str | None
+    """That started it; None: a person did."""
+    refit_of: str | None
+    cpu_seconds: float
+    wall_seconds: float
+    peak_memory_mb: float
+    cost: float
+
+
+class CostOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """What the project costs."""
+
+    sentence: str
+    currency: str
+    priced: bool
+    """False: the policy's prices are 0, and pages show CPU seconds."""
+    month: datetime | None
+    """First day of the newest month of event time; None: nothing has happened yet."""
+    cost: float
+    lost: float | None
+    saved: float | None
+    why_lost: str
+    """Why `lost` is not known; empty when it is."""
+    why_saved: str
+    models: tuple[ModelCost, ...]
+    months: tuple[MonthCost, ...]
+    """Oldest first, by model."""
+    storage: tuple[FolderSize, ...]
+
+
+def cost_overview(workspace: Workspace, model: str | None = None) -> CostOverview:
+    """Return what one model, or each, costs. Raises DefinitionError for an unknown model."""
+    names = sorted(workspace.project.definitions.models) if model is None else [workspace.model(model).name]
+    months, models = list[MonthCost](), list[ModelCost]()
+    for name in names:
+        events = ControlEvents(workspace.metadata, name)
+        of_model = _months(workspace, name, events)
+        months += of_model
+        models.append(_model(workspace, name, events, of_model))
+    currency, of_policy = workspace.project.policy.impact.currency, workspace.project.policy.prices
+    priced = bool(of_policy.cpu_hour or of_policy.memory_gb_hour)
+    newest = max((each.month for each in months), default=None)
+    present = [each for each in months if each.month == newest]
+    lost, saved = _total(each.lost for each in present), _total(each.saved for each in present)
+    priced_mistakes = any(_prices_mistakes(workspace, name) for name in names)
+    return CostOverview(
+        sentence=_sentence(names, present, currency, priced=priced),
+        currency=currency,
+        priced=priced,
+        month=newest,
+        cost=sum(each.cost for each in present),
+        lost=lost,
+        saved=saved,
+        why_lost="" if lost is not None else "no window of the month has its labels" if priced_mistakes else NO_COSTS,
+        why_saved="" if saved is not None else NO_SHADOW if priced_mistakes else NO_COSTS,
+        models=tuple(models),
+        months=tuple(sorted(months, key=lambda each: (each.month, each.model))),
+        storage=storage(workspace),
+    )
+
+
+def run_costs(
+    workspace: Workspace, model: str | None = None, *, before: str | None = None, limit: int | None = 50
+) -> list[RunCost]:
+    """Return what trainings cost, newest first. before: id of the run after which the page begins."""
+    where = {} if model is None else {"model": workspace.model(model).name}
+    runs = workspace.metadata.find(Run, limit=limit, before=before, **where)
+    decisions = _decisions(workspace, runs)
+    events: dict[str, ControlEvents] = {}
+    return [
+        RunCost(
+            run=run.id,
+            model=run.model,
+            as_of=events.setdefault(run.model, ControlEvents(workspace.metadata, run.model)).as_of(run),
+            created_at=run.created_at,
+            decision=decisions.get(run.key.removesuffix(REFIT)),
+            refit_of=run.refit_of,
+            cpu_seconds=run.cpu_seconds,
+            wall_seconds=run.wall_seconds,
+            peak_memory_mb=run.peak_memory_mb,
+            cost=run.cost,
+        )
+        for run in runs
+    ]
+
+
+def _decisions(workspace: Workspace, runs: Sequence[Run]) -> dict[str, str]:
+    """Return by key of a workflow the decision that started it."""
+    keys = tuple({run.key.removesuffix(REFIT) for run in runs})
+    steps = workspace.metadata.find(WorkflowStep, workflow=keys) if keys else ()
+    return {step.workflow: step.decision for step in steps if step.decision is not None}
+
+
+def _months(workspace: Workspace, model: str, events: ControlEvents) -> list[MonthCost]:
+    closed = workspace.metadata.find(WindowReport, model=model, stage="closed")
+    matured = workspace.metadata.find(WindowReport, model=model, stage="matured")
+    runs: dict[datetime, list[Run]] = {}
+    for run in events.runs:
+        runs.setdefault(_month(events.as_of(run)), []).append(run)
+    served = _by_month(closed)
+    champions = _by_month(window for window in matured if window.role == "champion")
+    saved = _saved(matured)
+    found = []
+    for month in sorted({*runs, *served, *champions}):
+        trained, windows = runs.get(month, []), served.get(month, [])
+        found.append(
+            MonthCost(
+                month=month,
+                model=model,
+                training=sum(run.cost for run in trained),
+                training_cpu_seconds=sum(run.cpu_seconds for run in trained),
+                serving=sum(window.metrics.get("cost", 0.0) for window in windows),
+                predictions=sum(window.served_rows for window in windows),
+                trainings=sum(run.refit_of is None for run in trained),
+                lost=_total(window.metrics.get("money_lost") for window in champions.get(month, [])),
+                saved=saved.get(month),
+            )
+        )
+    return found
+
+
+def _saved(matured: Sequence[WindowReport]) -> dict[datetime, float]:
+    """Return by month what the champions saved compared with the version before them, on the rows that both scored."""
+    champions = {window.start: window for window in matured if window.role == "champion"}
+    before: dict[datetime, WindowReport] = {}
+    for window in matured:
+        champion = champions.get(window.start)
+        if champion is None or window.version >= champion.version or MONEY_GAIN not in window.metrics:
+            continue
+        if window.start not in before or window.version > before[window.start].version:
+            before[window.start] = window
+    found: dict[datetime, float] = {}
+    for start, window in before.items():
+        gain = window.metrics[MONEY_GAIN] * window.metrics.get("paired_rows", 0.0)
+        found[_month(start)] = found.get(_month(start), 0.0) - gain
+    return found
+
+
+def _model(workspace: Workspace, model: str, events: ControlEvents, months: Sequence[MonthCost]) -> ModelCost:
+    until = event_time(workspace.metadata, model, workspace.clock)
+    decisions = _decisions(workspace, events.runs)
+    of_decisions = [run.cost for run in events.runs if run.key.removesuffix(REFIT) in decisions]
+    predictions, serving = sum(each.predictions for each in months), sum(each.serving for each in months)
+    return ModelCost(
+        model=model,
+        training=sum(each.training for each in months),
+        serving=serving,
+        trainings=sum(each.trainings for each in months),
+        predictions=predictions,
+        per_million=MILLION * serving / predictions if predictions else None,
+        decisions=len(set(decisions.values())),
+        per_decision=sum(of_decisions) / len(set(decisions.values())) if decisions else None,
+        budget=workspace.project.policy.decide.budget.cost,
+        spent=spent(events, until),
+        until=until,
+    )
+
+
+def _sentence(names: Sequence[str], present: Sequence[MonthCost], currency: str, *, priced: bool) -> str:
+    who = f"model {names[0]}" if len(names) == 1 else plural(len(names), "model")
+    if not present:
+        return wording.sentence(f"{who} cost nothing yet: no run and no closed window")
+    when = wording.month(present[0].month)
+    lost = _total(each.lost for each in present)
+    if priced:
+        cost = wording.money(sum(each.cost for each in present), currency)
+    else:
+        cost = f"{wording.metric(sum(each.training_cpu_seconds for each in present))} CPU seconds of training"
+    text = f"{who} cost {cost} in {when}"
+    text += f" and lost {wording.money(lost, currency)} by mistakes" if lost is not None else ""
+    return wording.sentence(text, "" if priced else "the policy has no prices, so costs are shown in CPU seconds")
+
+
+def _prices_mistakes(workspace: Workspace, model: str) -> bool:
+    definition = workspace.model(model)
+    return bool(prices(workspace.project.policy.impact, definition.task, definition.money))
+
+
+def _by_month(windows: Iterable[WindowReport]) -> Mapping[datetime, list[WindowReport]]:
+    found: dict[datetime, list[WindowReport]] = {}
+    for window in windows:
+        found.setdefault(_month(window.start), []).append(window)
+    return found
+
+
+def _month(at: datetime) -> datetime:
+    return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
