@@ -136,7 +136,8 @@ class Run(Record, frozen=True, kw_only=True):
     """One training; id is the MLflow run id."""
 
     KIND = "run"
-    KEYS = ("model", "dataset", "key")
+    KEYS = ("model", "dataset", "key", "refit_of")
+    JOINTLY = (("model", "refit_of"),)
 
     key: str
     """What caused it. A second request with the same key gets the same run, so a resumed workflow trains once."""

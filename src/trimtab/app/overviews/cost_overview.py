@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -144,7 +145,7 @@ def run_costs(
     workspace: Workspace, model: str | None = None, *, before: str | None = None, limit: int | None = 50
 ) -> list[RunCost]:
     """Return what trainings cost, newest first. before: id of the run after which the page begins."""
-    where = {} if model is None else {"model": workspace.model(model).name}
+    where: dict[str, Any] = {} if model is None else {"model": workspace.model(model).name}
     runs = workspace.metadata.find(Run, limit=limit, before=before, **where)
     decisions = _decisions(workspace, runs)
     events: dict[str, ControlEvents] = {}

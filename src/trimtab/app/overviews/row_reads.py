@@ -1,4 +1,4 @@
-"""Reads of rows of tables and quarantines for pages, in the child process of `reader.py`."""
+"""Reads of rows of tables and quarantines for pages, in the child process of `child_reader.py`."""
 
 from __future__ import annotations
 

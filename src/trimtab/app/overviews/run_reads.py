@@ -1,4 +1,4 @@
-"""Reads of runs that need models or MLflow, in the child process of `reader.py`."""
+"""Reads of runs that need models or MLflow, in the child process of `child_reader.py`."""
 
 from __future__ import annotations
 
