@@ -1,4 +1,4 @@
-"""The child of `child_reader.py`: python -m trimtab.app.overviews.reader_program, requests on standard input, one a line."""
+"""The child of `child_reader.py`: python -m trimtab.app.overviews.reader_program; requests come on standard input."""
 
 from __future__ import annotations
 
