@@ -18,6 +18,7 @@ demo: $(STAMP)  ## The whole loop on the flights of 2013, in demo/
 	@$(BIN)/trimtab demo flights --into demo
 
 test: $(STAMP)  ## All tests
+	@sh scripts/chromium.sh
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(STAMP)  ## Tests of one process each, without servers: two minutes

@@ -91,7 +91,7 @@ class Loop:
         run_folder = self.folder / ".trimtab" / "run"
         if self.up is None or self.up.poll() is not None:
             (run_folder / "steering.json").unlink(missing_ok=True)
-            self.up = self._spawn("up", "--port", "0")
+            self.up = self._spawn("up", "--no-console", "--port", "0")
             up = self.up
             _wait_until(lambda: read_progress(run_folder) is not None or up.poll() is not None, "the loop works")
             if up.poll() is not None:

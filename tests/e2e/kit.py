@@ -16,6 +16,7 @@ from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.broker import running_broker
+from trimtab.app.project.console_process import running_console
 from trimtab.app.project.process_files import is_running
 
 CARRIERS = ("UA", "MQ")
@@ -35,13 +36,14 @@ def edit_policy(folder: Path, **sections: dict[str, object]) -> None:
 
 
 def stop_everything(folder: Path) -> None:
-    """End what runs for a project: its loop, its gateway, the process that reads its streams, its broker."""
+    """End what runs for a project: loop, gateway, console, the process that reads its streams, its broker."""
     run_folder = folder / ".trimtab" / "run"
     found = (
         read_progress(run_folder),
         running_gateway(run_folder),
         read_ingestion(run_folder),
         running_broker(run_folder),
+        running_console(run_folder),
     )
     for pid in [p.pid for p in found if p is not None]:
         if is_running(pid):
@@ -51,8 +53,9 @@ def stop_everything(folder: Path) -> None:
 class Up:
     """`trimtab up` as a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
+        self._options = options or ("--no-console",)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -60,7 +63,7 @@ class Up:
         (self.folder / ".trimtab" / "run").mkdir(parents=True, exist_ok=True)
         with (self.folder / ".trimtab" / "run" / "up.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trimtab.cli", "up", "-p", str(self.folder), "--port", "0"],
+                [sys.executable, "-m", "trimtab.cli", "up", "-p", str(self.folder), "--port", "0", *self._options],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

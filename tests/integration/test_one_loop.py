@@ -40,7 +40,7 @@ def project(tmp_path: Path) -> GatewayProject:
 @pytest.fixture
 def up(project: GatewayProject) -> Iterator[subprocess.Popen[bytes]]:
     """A loop that runs; it and its gateway are ended."""
-    command = [sys.executable, "-m", "trimtab.cli", "up", "-p", str(project.folder), "--port", "0"]
+    command = [sys.executable, "-m", "trimtab.cli", "up", "--no-console", "-p", str(project.folder), "--port", "0"]
     with (project.folder / "up.log").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
@@ -56,7 +56,9 @@ def up(project: GatewayProject) -> Iterator[subprocess.Popen[bytes]]:
         os.kill(gateway.pid, 9)
 
 
-@pytest.mark.parametrize("verb", [("up", "--port", "0"), ("decide",), ("monitor",)], ids=lambda verb: verb[0])
+@pytest.mark.parametrize(
+    "verb", [("up", "--no-console", "--port", "0"), ("decide",), ("monitor",)], ids=lambda verb: verb[0]
+)
 def test_what_would_do_the_same_work_is_refused_beside_a_running_loop(
     project: GatewayProject, up: subprocess.Popen[bytes], verb: tuple[str, ...]
 ) -> None:

@@ -228,5 +228,7 @@ def demo(
         heading("4 of 4  the same rows under other policies")
         _show_other_policies(context, start=start, end=end)
     console.print(
-        f"\nLook closer:  trimtab status -p {into}   trimtab lineage -p {into} {shown.prediction}", soft_wrap=True
+        f"\nLook closer:  trimtab console -p {into}   trimtab status -p {into}   "
+        f"trimtab lineage -p {into} {shown.prediction}",
+        soft_wrap=True,
     )

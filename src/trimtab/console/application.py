@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from starlette.middleware.gzip import GZipMiddleware
@@ -46,6 +47,8 @@ CHARTS = f"/assets/vega-{metadata.version('vl-convert-python')}.js"
 """The script that draws charts; the version says what is in it."""
 FOR_EVER = "public, max-age=31536000, immutable"
 SMALLEST_COMPRESSED = 1000
+THREADS = 6
+"""That make pages at once; each keeps memory of its own."""
 
 AREAS: tuple[Any, ...] = (session_routes,)
 """Modules with `pages` and `api`: the routes of one area each."""
@@ -89,6 +92,7 @@ def create_app(workspace: Workspace, *, environment: str = "local") -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
     yield
     app.state.events.close()
 

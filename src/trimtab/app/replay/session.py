@@ -142,7 +142,7 @@ def running_loop(workspace: Workspace, environment: str, *, start: bool) -> Iter
     if not start:
         raise StageError("no gateway runs for this project; start one with: trimtab up")
     log_path = workspace.run_folder / "up.log"
-    command = [sys.executable, "-m", "trimtab.cli", "up", "--port", "0"]
+    command = [sys.executable, "-m", "trimtab.cli", "up", "--no-console", "--port", "0"]
     command += ["--project", str(workspace.project.folder), "--env", environment]
     with log_path.open("wb") as output:
         child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
