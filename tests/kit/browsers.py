@@ -22,10 +22,12 @@ DRAWN_MS = 20_000
 def chromium() -> str:
     """Return the path of Chromium; skip the test where there is none, and fail it where CI is set."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        reason = f"no browser of {', '.join(NAMES)} is installed"
-        pytest.fail(reason) if read().ci else pytest.skip(reason)
-    return found
+    if found is not None:
+        return found
+    reason = f"no browser of {', '.join(NAMES)} is installed"
+    if read().ci:
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class Watched:
