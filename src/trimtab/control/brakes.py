@@ -5,13 +5,15 @@ A brake sees an action and may soften it: retrain -> review or monitor, review -
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
+from types import MappingProxyType
 from typing import Literal
 
 from trimtab import units
-from trimtab.clock import to_micros
+from trimtab.clock import from_micros, to_micros
 from trimtab.control.cause import Cause
 from trimtab.control.history import MONTH, ControlHistory
 from trimtab.control.impact import HARM_P, JudgedImpact
@@ -46,10 +48,11 @@ class BrakeInput:
 
 @dataclass(frozen=True)
 class SofterAction:
-    """A softer action, and why."""
+    """A softer action, and why. until: the event time at which the brake ends by itself, if that is known."""
 
     action: Wanted
     reason: str
+    until: datetime | None = None
 
 
 Brake = Callable[[BrakeInput], SofterAction | None]
@@ -65,7 +68,8 @@ def replaced(q: BrakeInput) -> SofterAction | None:
 
 def frozen(q: BrakeInput) -> SofterAction | None:
     """While a person has frozen the model, nothing is done."""
-    return None if q.history.frozen is None else SofterAction("monitor", q.history.frozen)
+    history = q.history
+    return None if history.frozen is None else SofterAction("monitor", history.frozen, history.frozen_until)
 
 
 def harmless(q: BrakeInput) -> SofterAction | None:
@@ -136,7 +140,8 @@ def cooling_down(q: BrakeInput) -> SofterAction | None:
     if not q.proposal or last is None or (passed := _since(last, q)) >= wait:
         return None
     when = f"on {last:%Y-%m-%d}, {_days(passed)} ago"
-    return SofterAction("monitor", f"the last retraining was asked for {when}; the cooldown is {_days(wait)}")
+    reason = f"the last retraining was asked for {when}; the cooldown is {_days(wait)}"
+    return SofterAction("monitor", reason, _later(last, wait))
 
 
 def backing_off(q: BrakeInput) -> SofterAction | None:
@@ -154,6 +159,7 @@ def backing_off(q: BrakeInput) -> SofterAction | None:
         "monitor",
         f"{number} made no bundle ({shown}); the last one was asked for on {last:%Y-%m-%d}, {_days(passed)} ago, and "
         f"the next one waits for {_days(wait)} (decide.retry_after)",
+        _later(last, wait),
     )
 
 
@@ -172,6 +178,7 @@ def over_budget(q: BrakeInput) -> SofterAction | None:
         return SofterAction(
             "review",
             f"a person decides: {history.retrains} of {budget.retrains:g} retrainings of {MONTH.days} days are used up",
+            _left([(time, 1.0) for time in history.retrained_at], budget.retrains - 1),
         )
     if history.spent + history.next_cost > budget.cost:
         currency = q.policy.impact.currency
@@ -179,6 +186,7 @@ def over_budget(q: BrakeInput) -> SofterAction | None:
             "review",
             f"a person decides: trainings cost {history.spent:,.2f} {currency} in {MONTH.days} days, and one more "
             f"(about {history.next_cost:,.2f}) would exceed the budget of {budget.cost:,.2f}",
+            _left(history.spent_at, budget.cost - history.next_cost),
         )
     return None
 
@@ -194,7 +202,8 @@ def already_open(q: BrakeInput) -> SofterAction | None:
         return None
     if abs(to_micros(q.cause.window.end) - to_micros(noted_at)) > q.policy.decide.cooldown:
         return None
-    return SofterAction("monitor", f"a review is already open ({q.history.noted_review})")
+    reason = f"a review is already open ({q.history.noted_review})"
+    return SofterAction("monitor", reason, _later(noted_at, q.policy.decide.cooldown))
 
 
 def in_progress(q: BrakeInput) -> SofterAction | None:
@@ -212,18 +221,36 @@ def in_progress(q: BrakeInput) -> SofterAction | None:
     return SofterAction("monitor", f"{running} retrainings are under way; at most {most} may (decide.max_in_flight)")
 
 
-BRAKES: tuple[Brake, ...] = (
-    replaced,
-    frozen,
-    harmless,
-    broken_pipe,
-    little_reference,
-    cooling_down,
-    backing_off,
-    over_budget,
-    already_open,
-    in_progress,
+NAMES: Mapping[Brake, str] = MappingProxyType(
+    {
+        replaced: "replaced",
+        frozen: "frozen",
+        harmless: "no_harm_shown",
+        broken_pipe: "broken_pipe",
+        little_reference: "little_reference",
+        cooling_down: "cooldown",
+        backing_off: "retry_after",
+        over_budget: "budget",
+        already_open: "review_open",
+        in_progress: "retraining_under_way",
+    }
 )
+"""The brakes in the order in which they are applied, each with the name by which a Decision says what held it back."""
+BRAKES: tuple[Brake, ...] = tuple(NAMES)
+
+
+def _later(time: datetime, micros: int) -> datetime:
+    return from_micros(to_micros(time) + micros)
+
+
+def _left(used: Sequence[tuple[datetime, float]], allowed: float) -> datetime | None:
+    """Return when at most `allowed` of what was used within a month is left in it; None when that never is.
+
+    used: event times and amounts, oldest first.
+    """
+    total = sum(amount for _, amount in used)
+    gone = zip((time for time, _ in used), accumulate(amount for _, amount in used), strict=True)
+    return None if allowed < 0 else next((time + MONTH for time, sum_ in gone if total - sum_ <= allowed), None)
 
 
 def _since(time: datetime, q: BrakeInput) -> int:

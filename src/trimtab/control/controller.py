@@ -203,6 +203,7 @@ class Controller:
             time=window.end,
             running=self._actions.running(self._model),
             frozen=None if freeze is None else freeze_reason(freeze),
+            frozen_until=None if freeze is None else freeze.until,
         )
 
     def _keep_reviews(self, window: WindowReport) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import cast
 
-from trimtab.control.brakes import BRAKES, Brake, BrakeInput, Wanted, pipe_to_check
+from trimtab.control.brakes import BRAKES, NAMES, Brake, BrakeInput, Wanted, pipe_to_check
 from trimtab.control.cause import Cause
 from trimtab.control.drift_reasons import drift_reasons
 from trimtab.control.history import ControlHistory
@@ -37,6 +38,19 @@ class Draft:
     """Of a rollback: the version that is to serve again; None takes the champion before."""
     judged: int | None = None
     """The champion that is judged, when it is not the window's version."""
+    held_by: str = ""
+    """Name of the brake that softened the action last (brakes.NAMES); empty: none did."""
+    held_until: datetime | None = None
+    """Event time at which it ends by itself, if that is known."""
+
+
+@dataclass(frozen=True)
+class Braked:
+    """An action after the brakes, and the brake that softened it last, as in Draft."""
+
+    action: Wanted
+    held_by: str = ""
+    held_until: datetime | None = None
 
 
 def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
@@ -53,8 +67,8 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
         wanted = "review"
     if wanted == "review" and (pipe := pipe_to_check(cause, policy)) is not None:
         reasons.append(pipe)
-    wanted = braked(cause, impact, policy, history, wanted, reasons, proposal=cell != "monitor")
-    if wanted == "retrain" and history.open_review is not None:
+    found = braked(cause, impact, policy, history, wanted, reasons, proposal=cell != "monitor")
+    if found.action == "retrain" and history.open_review is not None:
         reasons.append(f"it takes the place of the open review ({history.open_review})")
     return Draft(
         cause=cause,
@@ -62,8 +76,10 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
         impact_per_day=impact.per_day,
         impact=impact.level,
         cell=cell,
-        action=wanted,
+        action=found.action,
         reasons=tuple(reasons),
+        held_by=found.held_by,
+        held_until=found.held_until,
     )
 
 
@@ -77,15 +93,18 @@ def braked(
     *,
     proposal: bool,
     brakes: Sequence[Brake] = BRAKES,
-) -> Wanted:
+) -> Braked:
     """Apply the brakes in order until nothing is left to soften; their reasons are added to `reasons`."""
+    found = Braked(wanted)
     for brake in brakes:
-        if wanted == "monitor":
+        if found.action == "monitor":
             break
         softened = brake(
-            BrakeInput(cause=cause, impact=impact, policy=policy, history=history, wanted=wanted, proposal=proposal)
+            BrakeInput(
+                cause=cause, impact=impact, policy=policy, history=history, wanted=found.action, proposal=proposal
+            )
         )
-        if softened is not None and SEVERITY.index(softened.action) < SEVERITY.index(wanted):
-            wanted = softened.action
+        if softened is not None and SEVERITY.index(softened.action) < SEVERITY.index(found.action):
+            found = Braked(softened.action, NAMES[brake], softened.until)
             reasons.append(softened.reason)
-    return wanted
+    return found

@@ -37,6 +37,8 @@ class ControlHistory:
     """Retrainings that have not ended: they train, wait for a person, or their challenger is being compared."""
     frozen: str | None = None
     """Who has frozen the model and why; None when it is not frozen."""
+    frozen_until: datetime | None = None
+    """Event time at which the freeze ends by itself."""
     last_retrain: datetime | None = None
     """End of the window whose decision asked for the newest retraining (automated or approved) that made a bundle, or
     is under way."""
@@ -50,8 +52,12 @@ class ControlHistory:
     """Which retraining ended by an error rather than by a gate, and how, while no person was asked since; else None."""
     retrains: int = 0
     """Retrainings of the trailing 30 days."""
+    retrained_at: tuple[datetime, ...] = ()
+    """Ends of the windows whose decisions asked for them, oldest first."""
     spent: float = 0.0
     """Money that trainings of the trailing 30 days cost."""
+    spent_at: tuple[tuple[datetime, float], ...] = ()
+    """Each of these trainings: the time as of which its data was read, and its cost; oldest first."""
     next_cost: float = 0.0
     """Cost of the newest training and of its fit on all rows, as the estimate for the next one."""
     open_review: str | None = None
@@ -122,11 +128,19 @@ class ControlEvents:
         return known
 
 
-def gather_history(events: ControlEvents, *, time: datetime, running: int, frozen: str | None = None) -> ControlHistory:
+def gather_history(
+    events: ControlEvents,
+    *,
+    time: datetime,
+    running: int,
+    frozen: str | None = None,
+    frozen_until: datetime | None = None,
+) -> ControlHistory:
     """Return the history of a model at an event time."""
     revisions, verdicts, stopped = events.revisions, events.verdicts, events.stopped
     champion, previous = champions(revisions)
     asked, runs = events.asked, events.runs
+    trainings = tuple(sorted((at, run.cost) for run in runs if (at := events.as_of(run)) > time - MONTH))
     retrained = [d for d in asked if d.action == "retrain" or _approved(d, verdicts)]
     refused = list(takewhile(lambda d: d.id in stopped, reversed(retrained)))
     waiting = [d for d in asked if d.action == "review" and d.id not in verdicts]
@@ -137,13 +151,16 @@ def gather_history(events: ControlEvents, *, time: datetime, running: int, froze
         previous=previous,
         running=running,
         frozen=frozen,
+        frozen_until=frozen_until,
         last_retrain=max((d.end for d in retrained if d.id not in stopped), default=None),
         last_refused=max((d.end for d in retrained if d.id in stopped), default=None),
         refused=len(refused),
         why_refused=stopped[refused[0].id] if refused else "",
         failure=_failure(events, refused, asked),
         retrains=sum(d.end > time - MONTH for d in retrained),
+        retrained_at=tuple(sorted(d.end for d in retrained if d.end > time - MONTH)),
         spent=spent(events, time),
+        spent_at=trainings,
         next_cost=sum(run.cost for run in takewhile(lambda run: run.dataset == runs[0].dataset, runs)),
         open_review=proposals[0].id if proposals else None,
         noted_review=notes[-1].id if notes else None,

@@ -64,6 +64,12 @@ def event_time(metadata: Metadata, model: str, clock: Clock) -> datetime:
     return newest.end if newest is not None else clock.now()
 
 
+def closed_until(metadata: Metadata, model: str) -> datetime | None:
+    """Return the end of the newest closed window of a model, which its revisions and answers note; None without one."""
+    newest = latest(metadata, WindowReport, model=model, stage="closed")
+    return newest.end if newest is not None else None
+
+
 def set_freeze(
     metadata: Metadata, model: str, *, frozen: bool, reason: str, by: str, clock: Clock, until: datetime | None = None
 ) -> Freeze:

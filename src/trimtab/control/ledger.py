@@ -86,6 +86,8 @@ class Ledger:
             hash="",
             trigger=draft.trigger,
             to_version=draft.to_version,
+            held_by=draft.held_by,
+            held_until=draft.held_until,
         )
         return msgspec.structs.replace(decision, hash=digest(decision))
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from trimtab import units
 from trimtab.clock import Clock
+from trimtab.control.holds import closed_until
 from trimtab.control.ledger import BY
 from trimtab.control.reviews import pending_reviews, proposes_retraining
 from trimtab.errors import Answered, Conflict, NotFound, UsageError, nearest
@@ -36,15 +37,7 @@ def resolve(
         if not value.strip():
             raise UsageError(f"{verdict} of '{decision_id}' needs a {what}: it stands in the record of decisions")
     decision = answerable(metadata, decision_id, verdict)
-    resolution = Resolution(
-        id=f"{decision_id}/resolution",
-        created_at=clock.now(),
-        model=decision.model,
-        decision=decision_id,
-        verdict=verdict,
-        reason=reason.strip(),
-        by=by.strip(),
-    )
+    resolution = _answer(metadata, decision, verdict, reason.strip(), by.strip(), clock)
     try:
         metadata.put(resolution)
     except Conflict:  # another answer was written in between
@@ -89,17 +82,22 @@ def expire(metadata: Metadata, review: Decision, *, after: int, clock: Clock) ->
 
 
 def _reject(metadata: Metadata, review: Decision, reason: str, clock: Clock) -> None:
-    resolution = Resolution(
-        id=f"{review.id}/resolution",
-        created_at=clock.now(),
-        model=review.model,
-        decision=review.id,
-        verdict="reject",
-        reason=reason,
-        by=BY,
-    )
+    resolution = _answer(metadata, review, "reject", reason, BY, clock)
     with suppress(Conflict):  # a person has just answered: the answer stands
         metadata.put(resolution)
+
+
+def _answer(metadata: Metadata, decision: Decision, verdict: Answer, reason: str, by: str, clock: Clock) -> Resolution:
+    return Resolution(
+        id=f"{decision.id}/resolution",
+        created_at=clock.now(),
+        model=decision.model,
+        decision=decision.id,
+        verdict=verdict,
+        reason=reason,
+        by=by,
+        as_of=closed_until(metadata, decision.model),
+    )
 
 
 def find_decision(metadata: Metadata, decision_id: str) -> Decision:

@@ -109,15 +109,17 @@ def decide_request(request: RetrainRequest, window: WindowReport, policy: Policy
     reasons = [f"requested by {request.by} ({request.source}): {request.reason}"]
     left_out = NOT_FOR_REQUESTS if request.source != "command" else (*NOT_FOR_REQUESTS, over_budget)
     brakes = [brake for brake in BRAKES if brake not in left_out]
-    action = braked(cause, impact, policy, history, "retrain", reasons, proposal=True, brakes=brakes)
+    found = braked(cause, impact, policy, history, "retrain", reasons, proposal=True, brakes=brakes)
     return Draft(
         cause=cause,
         band=band,
         impact_per_day=0.0,
         impact="low",
         cell="retrain",
-        action=action,
+        action=found.action,
         reasons=tuple(reasons),
         trigger="request",
         judged=history.champion,
+        held_by=found.held_by,
+        held_until=found.held_until,
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from trimtab.clock import to_micros
+from datetime import datetime
+
+from trimtab.clock import from_micros, to_micros
+from trimtab.control.brakes import NAMES, already_open
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft
 from trimtab.control.history import ControlHistory
@@ -52,8 +55,10 @@ def decide_rollback(cause: Cause, policy: Policy, history: ControlHistory) -> Dr
         action, why = "review", f"version {window.version} was itself restored by a rollback; a person should look"
     else:
         why = f"version {history.previous}, which served before, is restored"
-    if action == "review" and _asked_before(window, policy, history):
+    noted, held_by, until = history.noted_at, "", None
+    if action == "review" and noted is not None and _since(window, noted) <= policy.decide.cooldown:
         action, why = "monitor", f"{why}; a review is already open ({history.noted_review})"
+        held_by, until = NAMES[already_open], from_micros(to_micros(noted) + policy.decide.cooldown)
     return Draft(
         cause=cause,
         band=band,
@@ -63,10 +68,10 @@ def decide_rollback(cause: Cause, policy: Policy, history: ControlHistory) -> Dr
         action=action,
         reasons=(*broken, why, "labels are not here yet, so business impact was not judged"),
         trigger="limit",
+        held_by=held_by,
+        held_until=until,
     )
 
 
-def _asked_before(window: WindowReport, policy: Policy, history: ControlHistory) -> bool:
-    if history.noted_at is None:
-        return False
-    return to_micros(window.end) - to_micros(history.noted_at) <= policy.decide.cooldown
+def _since(window: WindowReport, time: datetime) -> int:
+    return to_micros(window.end) - to_micros(time)

@@ -19,16 +19,18 @@ from collections.abc import Sequence
 from trimtab.control.brakes import (
     AUTOMATION_P,
     BRAKES,
+    NAMES,
     Wanted,
     broken_pipe,
     cooling_down,
+    frozen,
     harmless,
     little_reference,
     pipe_to_check,
     replaced,
 )
 from trimtab.control.cause import Cause
-from trimtab.control.decision import Draft, braked
+from trimtab.control.decision import Braked, Draft, braked
 from trimtab.control.drift_reasons import drift_reasons
 from trimtab.control.history import ControlHistory
 from trimtab.control.impact import judge
@@ -82,11 +84,14 @@ def decide_with_refresh(cause: Cause, policy: Policy, history: ControlHistory, s
     band, _ = policy.decide.matrix.band(cause.p_seq)
     chosen = _choose(cause, policy, situation)
     reasons = [*drift_reasons(cause), impact.reason, *situation.quarantined.reasons, *chosen.why]
-    action = chosen.action
+    action: Action = chosen.action
+    held = Braked("monitor")
     if action != "rollback":
-        action = _braked(cause, policy, history, chosen, reasons)
+        held = _braked(cause, policy, history, chosen, reasons)
+        action = held.action
     elif history.frozen is not None:
-        action, reasons = "monitor", [*reasons, history.frozen]
+        held = Braked("monitor", NAMES[frozen], history.frozen_until)
+        action, reasons = held.action, [*reasons, history.frozen]
     lead = chosen.to_version is not None
     return Draft(
         cause=cause,
@@ -99,6 +104,8 @@ def decide_with_refresh(cause: Cause, policy: Policy, history: ControlHistory, s
         trigger=chosen.trigger,
         to_version=chosen.to_version,
         judged=history.champion if lead else None,
+        held_by=held.held_by,
+        held_until=held.held_until,
     )
 
 
@@ -119,6 +126,7 @@ def watch_promotion(draft: Draft, policy: Policy, history: ControlHistory, leads
     reasons = [*draft.reasons, f"the promotion after it looks like a mistake: {clear.text}"]
     if policy.rollout.watch == "rollback":
         back: Action = "rollback" if history.frozen is None else "monitor"
+        held_by = "" if history.frozen is None else NAMES[frozen]
         return dataclasses.replace(
             draft,
             cell="rollback",
@@ -127,15 +135,26 @@ def watch_promotion(draft: Draft, policy: Policy, history: ControlHistory, leads
             trigger="lead",
             to_version=clear.version,
             judged=history.champion,
+            held_by=held_by,
+            held_until=history.frozen_until,
         )
     if draft.action != "monitor":
         return dataclasses.replace(draft, reasons=tuple(reasons))
     impact, brakes = judge(draft.cause, policy.impact), [brake for brake in BRAKES if brake not in NOT_FOR_DRIFT]
-    action = braked(draft.cause, impact, policy, history, "review", reasons, proposal=False, brakes=brakes)
-    if action != "review":
-        return dataclasses.replace(draft, reasons=tuple(reasons))
+    found = braked(draft.cause, impact, policy, history, "review", reasons, proposal=False, brakes=brakes)
+    if found.action != "review":
+        held_by, until = (draft.held_by, draft.held_until) if draft.held_by else (found.held_by, found.held_until)
+        return dataclasses.replace(draft, reasons=tuple(reasons), held_by=held_by, held_until=until)
     reasons.append("a person decides whether to roll back (rollout.watch)")
-    return dataclasses.replace(draft, cell="monitor", action=action, reasons=tuple(reasons), trigger="lead")
+    return dataclasses.replace(
+        draft,
+        cell="monitor",
+        action=found.action,
+        reasons=tuple(reasons),
+        trigger="lead",
+        held_by="",
+        held_until=None,
+    )
 
 
 def _choose(cause: Cause, policy: Policy, situation: Situation) -> _Chosen:
@@ -169,7 +188,7 @@ def _now(cause: Cause, refresh: Refresh, leading: Lead | None) -> str:
     return f"{drifted}, and refreshes are rare: retrain now"
 
 
-def _braked(cause: Cause, policy: Policy, history: ControlHistory, chosen: _Chosen, reasons: list[str]) -> Wanted:
+def _braked(cause: Cause, policy: Policy, history: ControlHistory, chosen: _Chosen, reasons: list[str]) -> Braked:
     """Apply the brakes that hold for the trigger. The number of retrainings a month is a limit for reactions alone."""
     routine = chosen.trigger != "matrix"
     left_out = NOT_FOR_ROUTINE if routine else NOT_FOR_DRIFT

@@ -63,7 +63,7 @@ class Resolution(Record, frozen=True, kw_only=True):
     reason: str
     by: str
     as_of: datetime | None = None
-    """Event time: how far the model's windows were. None in older records."""
+    """Event time: end of the model's newest closed window. None before its first one, and in older records."""
 
 
 class WorkflowStep(Record, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ class Revision(Record, frozen=True, kw_only=True):
     reason: str
     by: str
     as_of: datetime | None = None
-    """Event time: the end of the model's newest window. None before its first one, and in older records."""
+    """Event time: end of the model's newest closed window. None before its first one, and in older records."""
 
     def bundle_in(self, role: Role) -> str | None:
         """Return the id of the bundle in `role`, or None. Former champions that stay as shadows do not count."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from trimtab.control.brakes import BRAKES, NAMES
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft, decide
 from trimtab.control.history import ControlHistory
@@ -237,3 +238,45 @@ def test_a_frozen_model_is_only_monitored(data: float, p: float) -> None:
     draft = judge(ControlHistory(frozen="delay is frozen by ann: the audit"), data=data, p=p)
     assert draft.action == "monitor"
     assert draft.reasons[-1] == "delay is frozen by ann: the audit"
+
+
+END = FIRST + timedelta(days=11)
+"""End of the window that is judged."""
+
+
+def ago(days: int) -> datetime:
+    return END - timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("draft", "name", "until"),
+    [
+        (judge(ControlHistory(champion=2)), "replaced", None),
+        (judge(ControlHistory(frozen="an audit", frozen_until=ago(-9))), "frozen", ago(-9)),
+        (judge(money=100.0), "no_harm_shown", None),
+        (broken(0.4), "broken_pipe", None),
+        (judge(windows=29), "little_reference", None),
+        (judge(ControlHistory(last_retrain=ago(2))), "cooldown", ago(-1)),
+        (judge(ControlHistory(last_refused=ago(1), refused=2)), "retry_after", ago(-1)),
+        (judge(ControlHistory(retrains=2, retrained_at=(ago(20), ago(9)))), "budget", ago(-10)),
+        (judge(ControlHistory(retrains=3, retrained_at=(ago(20), ago(9), ago(4)))), "budget", ago(-21)),
+        (judge(ControlHistory(spent=6.0, next_cost=5.0, spent_at=((ago(20), 2.0), (ago(9), 4.0)))), "budget", ago(-10)),
+        (judge(ControlHistory(spent=6.0, next_cost=11.0, spent_at=((ago(20), 6.0),))), "budget", None),
+        (judge(ControlHistory(open_review="delay/decision/3"), data=0.02, money=700.0), "review_open", None),
+        (judge(ControlHistory(noted_review="n", noted_at=ago(1)), data=1.0, money=0.0, p=1e-4), "review_open", ago(-2)),
+        (judge(ControlHistory(running=1)), "retraining_under_way", None),
+        (judge(), "", None),
+        (judge(ControlHistory(last_retrain=ago(2)), data=1.0, money=0.0), "", None),
+    ],
+)
+def test_a_decision_names_the_brake_and_its_end(draft: Draft, name: str, until: datetime | None) -> None:
+    assert (draft.held_by, draft.held_until) == (name, until)
+
+
+def test_the_brake_that_softens_last_is_named() -> None:
+    draft = judge(ControlHistory(last_retrain=ago(2)), money=100.0)  # a person first, then nothing at all
+    assert (draft.action, draft.held_by) == ("monitor", "cooldown")
+
+
+def test_each_brake_has_a_name_of_its_own() -> None:
+    assert len({NAMES[brake] for brake in BRAKES}) == len(BRAKES)

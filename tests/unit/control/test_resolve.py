@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,13 @@ def test_an_answer_is_written_and_closes_the_review(book: Metadata) -> None:
     found = resolve(book, "delay/decision/2", "approve", " the new terminal opened ", "ann", CLOCK)
     assert (found.id, found.reason, found.by) == ("delay/decision/2/resolution", "the new terminal opened", "ann")
     assert book.get(Resolution, found.id) == found
+    assert found.as_of is None  # no window has closed
     assert pending_reviews(book, MODEL) == ()
+
+
+def test_an_answer_notes_the_event_time(book: Metadata) -> None:
+    book.put(window_report(4, stage="closed"), window_report(2))
+    assert resolve(book, "delay/decision/2", "reject", "holidays", "ann", CLOCK).as_of == FIRST + timedelta(days=5)
 
 
 def test_a_second_answer_is_refused_and_says_what_the_first_was(book: Metadata) -> None:

@@ -72,6 +72,8 @@ def test_asking_twice_within_the_cooldown_is_noted_only() -> None:
     draft = judge(noted, error_rate=0.5)
     assert draft is not None
     assert draft.action == "monitor"
+    assert draft.held_by == "review_open"
+    assert draft.held_until == FIRST + timedelta(days=10)  # decide.cooldown is 7 days
 
 
 def test_a_version_that_no_longer_serves_is_not_judged() -> None:

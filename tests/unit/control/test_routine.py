@@ -121,6 +121,7 @@ def test_while_a_model_is_frozen_neither_a_refresh_nor_a_way_back_happens() -> N
     for situation in (Situation(due=DUE), Situation(leads=(CLEAR,))):
         draft = decide_with_refresh(cause(), POLICY, frozen, situation)
         assert (draft.action, draft.reasons[-1]) == ("monitor", "delay is frozen by ann: an audit")
+        assert draft.held_by == "frozen"
 
 
 def test_new_data_start_a_retraining_without_a_refresh() -> None:

@@ -200,6 +200,7 @@ def test_a_person_is_asked_once_within_the_cooldown_where_the_policy_says_review
     assert not proposes_retraining(asked)
     assert asked.reasons[-1].startswith("a person decides whether to roll back")
     assert any("already open" in reason for reason in found[10].reasons)
+    assert [d.held_by for d in found[8:11]] == ["", "", "review_open"]
 
 
 @pytest.mark.parametrize("watch", ["review", "rollback"])
@@ -216,6 +217,7 @@ def test_a_frozen_model_is_not_rolled_back(book: Metadata) -> None:
     found = watching(book, "rollback")
     assert {d.action for d in found} == {"monitor"}
     assert "a sale" in found[-1].reasons[-1]
+    assert found[-1].held_by == "frozen"
 
 
 @pytest.mark.parametrize(

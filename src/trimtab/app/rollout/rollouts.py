@@ -12,6 +12,7 @@ from typing import Literal
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.manifest import verify
 from trimtab.clock import Clock
+from trimtab.control.holds import closed_until
 from trimtab.errors import ActionError, DataError, NotFound, Outdated
 from trimtab.policy.rollout import Rollout
 from trimtab.records.record import Role
@@ -268,6 +269,7 @@ class Rollouts:
             cause=cause,
             reason=reason,
             by=by,
+            as_of=closed_until(self._metadata, self._model),
         )
         self._metadata.put(revision)
         return revision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from trimtab.policy.rollout import Rollout
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.testing.judged import bundle_record
+from trimtab.testing.judged import FIRST, bundle_record, window_report
 
 CLOCK = ManualClock()
 
@@ -45,6 +46,13 @@ def test_the_first_bundle_is_champion_and_the_next_challenges(metadata: Metadata
     second = deploy(to, 2)
     assert second.action == "challenge"
     assert roles(second) == {"champion": (1, 90.0), "challenger": (2, 10.0)}
+
+
+def test_a_revision_notes_the_event_time(metadata: Metadata) -> None:
+    to = rollouts(metadata)
+    assert deploy(to, 1).as_of is None
+    metadata.put(window_report(3, stage="closed"), window_report(1))
+    assert deploy(to, 2).as_of == FIRST + timedelta(days=4)
 
 
 def test_blue_green_replaces_at_once(metadata: Metadata) -> None:
