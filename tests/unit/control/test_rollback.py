@@ -73,7 +73,7 @@ def test_asking_twice_within_the_cooldown_is_noted_only() -> None:
     assert draft is not None
     assert draft.action == "monitor"
     assert draft.held_by == "review_open"
-    assert draft.held_until == FIRST + timedelta(days=10)  # decide.cooldown is 7 days
+    assert draft.held_until == FIRST + timedelta(days=6)  # decide.cooldown is 3 days
 
 
 def test_a_version_that_no_longer_serves_is_not_judged() -> None:
