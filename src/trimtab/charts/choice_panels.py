@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Literal
@@ -12,19 +12,19 @@ from trimtab.charts.buckets import grouped, known
 from trimtab.charts.theme import (
     DASHES,
     MOST_SERIES,
-    NUMBER_LABEL,
     Frame,
     Spec,
     chart,
     empty,
     millis,
+    row_axis,
     text_layers,
     time_axis,
     value_axis,
     values,
 )
 
-GATE_ROW = 26
+GATE_ROW = 36
 SERIES = ("champion", "challenger", "shadow", "pass", "moderate", "severe", "waits", "minor")
 """Uses of the palette for lines of policies, in order."""
 TEXT_ROW = 15
@@ -82,6 +82,7 @@ class GateMark:
     low: float | None = None
     high: float | None = None
     verdict: Literal["pass", "warn", "fail"] = "pass"
+    higher_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +158,7 @@ def savings_panel(lines: Sequence[tuple[str, Sequence[float]]], starts: Sequence
     scale = {"domain": [low - pad, high + pad], "nice": False}
     ends = _apart([sums[-1] for _, sums in lines], TEXT_ROW * (high - low + 2 * pad) / FRONTIER_HEIGHT)
     y = value_axis(frame, "y", scale=scale, axis={"tickCount": 6})
-    x = time_axis(frame, "at")
-    x["scale"] |= {"domain": [millis(starts[0]), millis(starts[-1])]}
+    x = time_axis(replace(frame, start=starts[0], end=starts[-1]), "at")
     layers: list[Spec] = []
     for n, ((name, sums), end) in enumerate(zip(lines, ends, strict=True)):
         color, dash = frame.palette[SERIES[n % len(SERIES)]], list(DASHES.values())[n // len(SERIES) % 3]
@@ -229,48 +229,54 @@ def _run_mark(frame: Frame, color: str, filled: bool) -> Spec:
 
 
 def gates_panel(gates: Sequence[GateMark], frame: Frame) -> Spec:
-    """Return each gate as a row with an axis of its own: value with bounds, threshold as a tick.
+    """Return each gate as a row: value with its bounds, right of the common line of the thresholds where it passes.
 
-    A gate that passes is a circle, one that warns a square, one that fails a cross.
+    Each row has a scale of its own; value and threshold are written at their marks. A gate that passes is a circle,
+    one that warns a square, one that fails a cross.
     """
-    about = "gates: value with its bounds against the threshold"
-    drawn = [gate for gate in gates if known(gate.value)]
-    if not drawn:
-        return empty(frame, about, "no gate has a number")
-    shapes = {"pass": "circle", "warn": "square", "fail": "cross"}
-    uses = {"pass": "pass", "warn": "moderate", "fail": "severe"}
-    parts = []
-    for gate in drawn:
-        color = frame.palette[uses[gate.verdict]]
-        row = {"row": gate.name, "value": gate.value, "low": gate.low, "high": gate.high, "limit": gate.threshold}
-        axis = {"title": None, "tickCount": 4, "grid": False, "domain": True, "labelExpr": NUMBER_LABEL}
-        x = {
-            "field": "value",
-            "type": "quantitative",
-            "axis": axis,
-            "scale": {"zero": False, "nice": True, "padding": 12},
-        }
-        y = {
-            "field": "row", "type": "nominal",
-            "axis": {
-                "title": None, "domain": False, "ticks": False, "minExtent": frame.axis, "maxExtent": frame.axis,
-                "labelLimit": frame.axis - 8,
-            },
-        }  # fmt: skip
-        layers: list[Spec] = []
-        if known(gate.low) and known(gate.high):
-            spread = {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y}
-            layers.append({"mark": {"type": "rule", "stroke": color, "strokeWidth": 2}, "encoding": spread})
-        if known(gate.threshold):
-            tick = {"type": "tick", "color": frame.palette.text, "thickness": 2, "height": 18}
-            layers.append({"mark": tick, "encoding": {"x": x | {"field": "limit"}, "y": y}})
-        edge = {"stroke": frame.palette.page, "strokeWidth": 1.5}
-        point = {"type": "point", "shape": shapes[gate.verdict], "fill": color, "size": 110, **edge}
-        layers.append({"mark": point, "encoding": {"x": x, "y": y}})
-        part = {"data": values([row]), "layer": layers, "height": GATE_ROW}
-        parts.append(part | {"width": (frame.width or 560) - frame.axis - 16})
-    made = chart(frame, about, {"vconcat": parts, "spacing": 2})
-    return {key: value for key, value in made.items() if key not in ("width", "autosize")}
+    about = "gates: value with its bounds against the threshold; right of the line is better"
+    rows = [_gate_row(gate) for gate in gates if known(gate.value) and known(gate.threshold)]
+    if not rows:
+        return empty(frame, about, "no gate has a number and a threshold")
+    y = row_axis(frame, "row", list(dict.fromkeys(row["row"] for row in rows)))
+    x = {"field": "at", "type": "quantitative", "axis": None, "scale": {"domain": [-1.2, 1.2], "nice": False}}
+    palette = frame.palette
+    layers: list[Spec] = [
+        {"data": values([{"at": 0}]), "mark": {"type": "rule", "stroke": palette.text}, "encoding": {"x": x}}
+    ]
+    for verdict, (shape, use) in {
+        "pass": ("circle", "pass"),
+        "warn": ("square", "moderate"),
+        "fail": ("cross", "severe"),
+    }.items():
+        own = [row for row in rows if row["verdict"] == verdict]
+        bounded = [row for row in own if known(row["low"]) and known(row["high"])]
+        spread = {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y}
+        rule = {"type": "rule", "stroke": palette[use], "strokeWidth": 2}
+        edge = {"stroke": palette.page, "strokeWidth": 1.5}
+        point = {"type": "point", "shape": shape, "fill": palette[use], "size": 110, **edge}
+        layers.append({"data": values(bounded), "mark": rule, "encoding": spread})
+        layers.append({"data": values(own), "mark": point, "encoding": {"x": x, "y": y}})
+    place = {"baseline": "bottom", "dy": -6}
+    layers += text_layers(frame, rows, {"x": x, "y": y}, place)
+    limits = [{"row": row["row"], "at": 0, "text": row["limit"], "right": row["at"] >= 0} for row in rows]
+    for right in (True, False):
+        side = {"align": "right", "dx": -5} if right else {"align": "left", "dx": 5}
+        own = [row for row in limits if row["right"] is right]
+        layers += text_layers(
+            frame, own, {"x": x, "y": y}, {"baseline": "bottom", "dy": -4, "fill": palette.muted, **side}
+        )
+    return chart(frame, about, {"layer": layers}, height=GATE_ROW * len({row["row"] for row in rows}))
+
+
+def _gate_row(gate: GateMark) -> Spec:
+    """Return the places of a gate between -1 and 1; 0 is its threshold."""
+    limit, sign = gate.threshold or 0.0, 1 if gate.higher_is_better else -1
+    numbers = [sign * (v - limit) if v is not None and known(v) else None for v in (gate.value, gate.low, gate.high)]
+    reach = max((abs(v) for v in numbers if v is not None), default=0.0) or 1.0
+    at, low, high = (None if v is None else v / reach for v in numbers)
+    text = {"text": f"{gate.value:.3g}".replace("-", "\u2212"), "limit": f"limit {limit:.3g}".replace("-", "\u2212")}
+    return {"row": gate.name, "at": at, "low": low, "high": high, "verdict": gate.verdict, **text}
 
 
 def cost_panel(costs: Sequence[CostBar], frame: Frame, *, currency: str) -> Spec:

@@ -9,8 +9,11 @@ from typing import Literal
 
 from trimtab.charts.buckets import grouped
 from trimtab.charts.theme import (
+    AXIS_WIDTH,
     DASHES,
+    DRAWN_WIDTH,
     MOST_SERIES,
+    RIGHT,
     SCHEMA,
     Frame,
     Role,
@@ -28,8 +31,6 @@ Done = Literal["acted", "raised", "held back"]
 
 ROW = 22
 """Pixels of a row."""
-PLOT = 800
-"""Pixels of a plot whose width is not known; labels that would not fit in it are left out."""
 DIGIT = 8
 """Pixels of a character."""
 WORST: tuple[Band, ...] = ("minor", "moderate", "severe")
@@ -154,20 +155,17 @@ def _rows_of(spans: Sequence[ServingSpan]) -> list[tuple[str, ServingSpan]]:
 
 
 def _span(frame: Frame, row: str, start: datetime, end: datetime, text: str) -> Spec:
-    """Return a span; its text is empty where it does not fit."""
-    first, last = _ends(frame, start, end)
-    room = _plot(frame) * max((min(end, last) - max(start, first)) / ((last - first) or (end - start)), 0.0)
-    middle = millis(max(start, first)) / 2 + millis(min(end, last)) / 2
-    fits = room > DIGIT * len(text) + 4
-    return {"row": row, "start": millis(start), "end": millis(end), "at": middle, "text": text if fits else ""}
+    """Return a span with its text, the middle of what is seen of it, and its share of the width."""
+    first, last = frame.start or start, frame.end or end
+    left, right = max(start, first), min(end, last)
+    share = max((right - left) / (last - first), 0.0) if last > first else 1.0
+    middle = (millis(left) + millis(right)) // 2
+    return {"row": row, "start": millis(start), "end": millis(end), "at": middle, "text": text, "share": share}
 
 
-def _ends(frame: Frame, start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    return frame.start or start, frame.end or end
-
-
-def _plot(frame: Frame) -> int:
-    return frame.width - frame.axis if frame.width is not None else PLOT if frame.axis > 60 else PLOT // 3
+def _fitting() -> list[Spec]:
+    """Return the transform that leaves out texts for which there is no room."""
+    return [{"filter": f"datum.share * width > {DIGIT} * length(datum.text) + 4"}]
 
 
 def _span_encoding(frame: Frame, rows: Sequence[str]) -> Spec:
@@ -177,7 +175,8 @@ def _span_encoding(frame: Frame, rows: Sequence[str]) -> Spec:
 def _inside(rows: Sequence[Spec], frame: Frame, names: Sequence[str], color: str) -> Spec:
     mark = {"type": "text", "fill": color, "baseline": "middle", "clip": True}
     encoding = {"x": time_axis(frame, "at"), "y": row_axis(frame, "row", names), "text": {"field": "text"}}
-    return {"data": values([row for row in rows if row["text"]]), "mark": mark, "encoding": encoding}
+    data = values([row for row in rows if row["text"]])
+    return {"data": data, "transform": _fitting(), "mark": mark, "encoding": encoding}
 
 
 def decisions_panel(decisions: Sequence[DecisionMark], frame: Frame) -> Spec:
@@ -199,7 +198,7 @@ def decisions_panel(decisions: Sequence[DecisionMark], frame: Frame) -> Spec:
             data.append({"row": name, "at": _middle(worst.start, worst.end), "band": worst.band, "text": ""})
             if len(group) == 1 and name != "held back":
                 data[-1]["text"] = str(worst.number)
-    _leave_out_crowded(data, frame)
+    _note_room(data, frame)
     y, x = row_axis(frame, "row", rows), time_axis(frame, "at")
     color = _band_color(frame)
     for name in rows:
@@ -215,22 +214,19 @@ def decisions_panel(decisions: Sequence[DecisionMark], frame: Frame) -> Spec:
         layers.append({"data": values(own_rows), "mark": mark, "encoding": encoding})
     text = {"type": "text", "align": "left", "dx": 7, "baseline": "middle"}
     named = [row for row in data if row["text"]]
-    layers.append({"data": values(named), "mark": text, "encoding": {"x": x, "y": y, "text": {"field": "text"}}})
+    encoding = {"x": x, "y": y, "text": {"field": "text"}}
+    layers.append({"data": values(named), "transform": _fitting(), "mark": text, "encoding": encoding})
     return chart(frame, about, {"layer": layers}, height=ROW * len(rows))
 
 
-def _leave_out_crowded(rows: Sequence[Spec], frame: Frame) -> None:
-    """Empty the texts that would cover the next mark of their row."""
-    times = [row["at"] for row in rows]
-    first = millis(frame.start) if frame.start else min(times)
-    last = millis(frame.end) if frame.end else max(times)
-    scale = _plot(frame) / max(last - first, 1)
+def _note_room(rows: Sequence[Spec], frame: Frame) -> None:
+    """Add to each mark the share of the width up to the next mark of its row."""
+    first = millis(frame.start) if frame.start else min(row["at"] for row in rows)
+    last = millis(frame.end) if frame.end else max(row["at"] for row in rows)
     for name in {row["row"] for row in rows}:
         own = sorted((row for row in rows if row["row"] == name), key=lambda row: row["at"])
-        for row, after in zip(own, [*own[1:], None], strict=True):
-            following = after["at"] if after else last + (PLOT and 16 / scale)
-            if (following - row["at"]) * scale < DIGIT * len(row["text"]) + 12:
-                row["text"] = ""
+        for row, after in zip(own, [*own[1:], {"at": last}], strict=True):
+            row["share"] = max(after["at"] - row["at"], 0) / max(last - first, 1)
 
 
 def _band_color(frame: Frame) -> Spec:
@@ -374,7 +370,9 @@ def model_panels(panels: Sequence[tuple[str, Spec]], frame: Frame) -> Spec:
             "color": frame.palette.text,
         }
         part = {key: value for key, value in panel.items() if key not in whole}
-        parts.append(part | {"title": title, "width": (frame.width or PLOT) - frame.axis - 16})
+        parts.append(
+            part | {"title": title, "width": (frame.width or DRAWN_WIDTH) - (frame.axis or AXIS_WIDTH) - RIGHT}
+        )
     about = "; ".join(f"{heading}: {panel['description']}" for heading, panel in panels)
     made = chart(frame, about, {"vconcat": parts})
     return {key: value for key, value in made.items() if key not in ("width", "autosize")} | {"$schema": SCHEMA}

@@ -16,12 +16,15 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 AXIS_WIDTH = 96
 """Pixels left of the plot, the same in all panels, so that their time axes line up."""
 PHONE_AXIS_WIDTH = 56
+PHONE_WIDTH = 480
+"""Elements that are narrower have a narrow axis."""
 DRAWN_WIDTH = 900
 """Pixels of a chart in a report or a document."""
 MOST_MARKS = 600
 """Marks of one panel. Longer series are drawn as buckets."""
 MOST_SERIES = MOST_MARKS - 20
 """Of the series; the others are left for levels and names."""
+DIGITS = 6
 RIGHT = 16
 """Pixels right of the plot."""
 FONT = "system-ui, sans-serif"
@@ -77,14 +80,14 @@ class Frame:
     Attributes:
         start, end: range of the time axis, in UTC. Charts without a time axis do not need them.
         width: pixels; None takes the width of the element on the page.
-        axis: pixels left of the plot.
+        axis: pixels left of the plot; None takes AXIS_WIDTH, and PHONE_AXIS_WIDTH in a narrow element of a page.
         palette: the colours.
     """
 
     start: datetime | None = None
     end: datetime | None = None
     width: int | None = None
-    axis: int = AXIS_WIDTH
+    axis: int | None = None
     palette: Palette = CSS
 
     def drawn(self, palette: Palette | None = None) -> Frame:
@@ -114,8 +117,31 @@ def chart(frame: Frame, description: str, body: Spec, *, height: int | None = No
         "autosize": {"type": "fit-x", "contains": "padding"},
         "padding": {"left": 0, "right": RIGHT, "top": 6, "bottom": 4},
         "config": config(frame.palette),
-        **body,
+        **_tidied(body),
     }
+
+
+def _tidied(body: Spec) -> Spec:
+    """Return a body without layers that have no data, and with the scale of each axis in its first layer alone.
+
+    Layers share the scales of x and y; Vega-Lite warns of each repetition.
+    """
+    seen: set[str] = set()
+    layers = []
+    for layer in body.get("layer", ()):
+        if layer.get("data", {}).get("values") == []:
+            continue
+        encoding = dict(layer.get("encoding", {}))
+        for channel in ("x", "y"):
+            if "scale" not in encoding.get(channel, {}):
+                continue
+            if channel in seen:
+                encoding[channel] = {key: value for key, value in encoding[channel].items() if key != "scale"}
+                if encoding[channel].get("type") == "temporal":
+                    encoding[channel]["scale"] = {"type": "utc"}
+            seen.add(channel)
+        layers.append(layer | {"encoding": encoding})
+    return body | {"layer": layers} if layers else body
 
 
 def config(palette: Palette) -> Spec:
@@ -152,7 +178,8 @@ def time_axis(frame: Frame, field: str = "start", *, labels: bool = True) -> Spe
     """Return the encoding of x by time. Times are UTC on every machine."""
     scale: Spec = {"type": "utc", "nice": False}
     if frame.start is not None and frame.end is not None:
-        scale["domain"] = [millis(frame.start), millis(frame.end)]
+        # an expression: a list becomes a call of datetime(), which is wrong when expressions are interpreted
+        scale["domain"] = {"expr": f"[{millis(frame.start)}, {millis(frame.end)}]"}
     axis: Spec = {
         "title": None, "grid": False, "labelFlush": True, "labelOverlap": True, "tickCount": 8,
         "labelExpr": TIME_LABEL,
@@ -166,12 +193,21 @@ SCALE: Spec = {"zero": False, "nice": False, "padding": 8}
 """Of numbers: as far as the values reach, and some pixels, so that no mark is cut."""
 
 
+def left_axis(frame: Frame) -> Spec:
+    """Return the width of the axis left of a plot, and of its texts."""
+    if frame.axis is None and frame.width is None:
+        width = f"(containerSize()[0] < {PHONE_WIDTH} ? {PHONE_AXIS_WIDTH} : {AXIS_WIDTH})"
+        return {"minExtent": {"expr": width}, "maxExtent": {"expr": width}, "labelLimit": {"expr": f"{width} - 4"}}
+    fixed = frame.axis or AXIS_WIDTH
+    return {"minExtent": fixed, "maxExtent": fixed, "labelLimit": fixed - 4}
+
+
 def value_axis(frame: Frame, field: str, *, title: str | None = None, **more: Any) -> Spec:
     """Return the encoding of y by a number: few lines, no ticks, the common width."""
     scale = more.pop("scale", SCALE)
     axis = {
-        "title": title, "minExtent": frame.axis, "maxExtent": frame.axis, "labelLimit": frame.axis - 8, "tickCount": 4,
-        "domain": False, "ticks": False, "format": "~g", "labelExpr": NUMBER_LABEL, **more.pop("axis", {}),
+        **left_axis(frame), "title": title, "tickCount": 4, "domain": False, "ticks": False, "format": "~g",
+        "labelExpr": NUMBER_LABEL, **more.pop("axis", {}),
     }  # fmt: skip
     return {"field": field, "type": "quantitative", "scale": scale, "axis": axis, **more}
 
@@ -183,15 +219,25 @@ NUMBER_LABEL = "replace(format(datum.value, abs(datum.value) >= 1000 ? ',.0f' : 
 def row_axis(frame: Frame, field: str, rows: Sequence[str], **more: Any) -> Spec:
     """Return the encoding of y by named rows, in a fixed order."""
     axis = {
-        "title": None, "minExtent": frame.axis, "maxExtent": frame.axis, "labelLimit": frame.axis - 8, "domain": False,
-        "ticks": False, "grid": False, **more.pop("axis", {}),
+        **left_axis(frame), "title": None, "domain": False, "ticks": False, "grid": False, **more.pop("axis", {}),
     }  # fmt: skip
+    if frame.axis is None and frame.width is None:  # on a phone a name of two words takes two lines
+        narrow = f"containerSize()[0] < {PHONE_WIDTH}"
+        axis |= {
+            "labelExpr": f"{narrow} && length(split(datum.label, ' ')) === 2 ? split(datum.label, ' ') : datum.label",
+            "labelLineHeight": 11,
+        }
+        axis |= {"labelFontSize": {"expr": f"{narrow} ? 10 : 12"}, "labelPadding": {"expr": f"{narrow} ? 2 : 6"}}
     return {"field": field, "type": "nominal", "scale": {"domain": list(rows)}, "axis": axis, **more}
 
 
 def values(rows: Sequence[Spec]) -> Spec:
-    """Return data of a layer."""
-    return {"values": list(rows)}
+    """Return data of a layer; numbers with DIGITS significant digits, more of which no screen shows."""
+    return {"values": [{key: _short(value) for key, value in row.items()} for row in rows]}
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def text_layers(frame: Frame, rows: Sequence[Spec], encoding: Spec, mark: Spec) -> list[Spec]:
@@ -208,6 +254,6 @@ def empty(frame: Frame, description: str, text: str, *, height: int = 40) -> Spe
     """Return a chart without data: why there is none."""
     body = {
         "data": values([{}]),
-        "mark": {"type": "text", "align": "left", "fill": frame.palette.muted, "x": frame.axis, "text": text},
+        "mark": {"type": "text", "align": "left", "fill": frame.palette.muted, "x": 0, "text": text},
     }
     return chart(frame, f"{description}: {text}", body, height=height)

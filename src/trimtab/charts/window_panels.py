@@ -38,6 +38,7 @@ CUT = 0.02
 """Share of the gains at either end that the axis leaves out."""
 TINT = 0.14
 """Opacity of areas behind marks."""
+MOST_BARS = MOST_SERIES * 2 // 3
 HATCHES = 24
 """Lines of an area for which there are no bounds yet."""
 
@@ -260,8 +261,8 @@ def money_panel(
         levels: medium and high; one far beyond all values is not drawn.
     """
     about = f"{currency} lost a day beyond the usual by window, and the impact that decisions read"
-    bars = bucketed(windows, lambda window: window.value, MOST_SERIES // 2)
-    line = bucketed(impact, lambda window: window.value, MOST_SERIES // 2)
+    bars = bucketed(windows, lambda window: window.value, MOST_BARS)
+    line = bucketed(impact, lambda window: window.value, MOST_BARS)
     if not bars and not line:
         return empty(frame, about, "no window has a value in money yet")
     layers = _bars(bars, frame, frame.palette.minor)
@@ -277,20 +278,23 @@ def money_panel(
 def _bars(
     buckets: Sequence[Bucket], frame: Frame, color: str, low: float | None = None, high: float | None = None
 ) -> list[Spec]:
-    """Draw a bar a window; of a bucket of several the value that is furthest from 0. low, high: ends of the axis."""
+    """Draw a bar a window, from 0; of a bucket of several from its least to its largest value.
+
+    low, high: ends of the axis, if it is cut.
+    """
     if not buckets:
         return []
     rows = []
     for bucket in buckets:
-        value = max(bucket.low, bucket.high, key=abs)
-        cut = value if low is None or high is None else min(max(value, low), high)
+        foot = 0.0 if bucket.count == 1 else bucket.low
+        ends = [value if low is None or high is None else min(max(value, low), high) for value in (foot, bucket.high)]
         start, end = millis(bucket.start), millis(bucket.end)
         gap = (end - start) // 6 if len(buckets) < MOST_DOTS else 0
-        rows.append({"start": start + gap, "end": end - gap, "value": cut, "zero": 0})
+        rows.append({"start": start + gap, "end": end - gap, "low": ends[0], "high": ends[1]})
     scale = SCALE | {"zero": True} if low is None else {"domain": [low, high], "nice": False}
     encoding = {
-        "x": time_axis(frame), "x2": {"field": "end"}, "y": value_axis(frame, "value", scale=scale),
-        "y2": {"field": "zero"},
+        "x": time_axis(frame), "x2": {"field": "end"}, "y": value_axis(frame, "low", scale=scale),
+        "y2": {"field": "high"},
     }  # fmt: skip
     return [{"data": values(rows), "mark": {"type": "rect", "fill": color, "clip": True}, "encoding": encoding}]
 
@@ -307,7 +311,7 @@ def gain_panel(
         growth: the mean up to each window with its bounds; None for a bound that does not exist yet.
     """
     about = f"gain of the challenger in {metric} by window, and the mean so far with its bounds"
-    bars = bucketed(windows, lambda window: window.value, MOST_SERIES // 3)
+    bars = bucketed(windows, lambda window: window.value, MOST_BARS)
     if not bars and not growth:
         return empty(frame, about, "no challenger was compared in this range")
     low, high = _gain_domain([*(w.value for w in windows), *_last_bounds(growth)])

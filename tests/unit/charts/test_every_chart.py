@@ -197,6 +197,12 @@ def test_fits_the_schema_of_vega_lite(name: str) -> None:
     altair.Chart.from_dict(CHARTS[name](8), validate=True)
 
 
+def test_a_chart_of_a_page_fits_the_schema() -> None:
+    """It has expressions where one for a file has numbers."""
+    for spec in (signals_panel(signals(8), Frame()), metric_panel(windows(8), Frame(), metric="p99")):
+        altair.Chart.from_dict(spec, validate=True)
+
+
 @pytest.mark.parametrize("name", CHARTS)
 def test_says_what_it_shows_with_and_without_data(name: str) -> None:
     assert len(CHARTS[name](40)["description"]) > 10
