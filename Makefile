@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving bench-decisions bench-drift bench-features docs clean
+.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving bench-decisions bench-drift bench-features bench-console docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-drift: $(STAMP)  ## False alarms, power and cost of drift detection; data 
 bench-features: $(STAMP)  ## Joins, windows, online store, feature server, streams, beside Feast; BENCH="--events 1e6 1e7" for larger ones
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh feast || true
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.features $(BENCH)
+
+bench-console: $(STAMP)  ## Pages in Chromium, memory of the console, the gateway beside 50 viewers; BENCH=FOLDER, demo by default
+	@$(BIN)/python -m benchmarks.console $(BENCH)
 
 docs: $(STAMP)  ## Check that the documents hold: commands, links, README examples
 	@$(BIN)/python -m pytest -q tests/unit/docs

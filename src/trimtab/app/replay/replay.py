@@ -193,7 +193,7 @@ class Replay:
         """Yield ticks in event time. A label comes in the first tick that begins once it is known; before a window is
         judged, all labels come that are known by the newest row."""
         frame, schedule = self.rows, self._schedule
-        bodies = self._bodies(frame)
+        bodies = self.bodies(frame)
         ids = frame["_id"].to_list()
         column = self._model.label
         label = pl.Series([None] * len(frame), dtype=pl.Float64) if column is None else self._labels(frame[column])
@@ -236,8 +236,9 @@ class Replay:
             return class_names(column, where=f"source '{self._model.examples.name}'")
         return column.cast(pl.Float64).fill_nan(None)
 
-    def _bodies(self, frame: pl.DataFrame) -> list[bytes]:
-        """Return one Open Inference Protocol request a row."""
+    def bodies(self, frame: pl.DataFrame | None = None) -> list[bytes]:
+        """Return one Open Inference Protocol request a row, of all rows by default."""
+        frame = self.rows if frame is None else frame
         names = list(dict.fromkeys((*self._model.request_columns, self._model.examples.timestamp)))
         columns, types = [], []
         for name in names:

@@ -1,0 +1,48 @@
+"""Takes the pictures of docs/images from a replayed project: python scripts/pictures.py PROJECT [PAGE ...].
+
+Each page of the console is taken in light and dark, at 1280 px, with the data of the project (`make demo` makes one).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmarks.console.__main__ import CHROMIUM, pages
+from benchmarks.console.processes import console
+from playwright.sync_api import sync_playwright
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+TALLEST = 1600
+"""Pixels of a picture; what is below is left out."""
+
+
+def main(project: Path, wanted: list[str]) -> None:
+    """Write the pictures."""
+    IMAGES.mkdir(exist_ok=True)
+    with console(project) as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for scheme in ("light", "dark"):
+            context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+            page = context.new_page()
+            for name, path in pages(project).items():
+                if wanted and name not in wanted:
+                    continue
+                page.goto(server.url + path)
+                page.wait_for_selector("html[data-ready]", state="attached")
+                for chart in page.locator("figure.chart:visible").all():
+                    chart.scroll_into_view_if_needed()
+                    chart.and_(page.locator("[data-drawn]")).wait_for(state="attached")
+                page.evaluate("scrollTo(0, 0)")
+                height = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
+                page.screenshot(
+                    path=IMAGES / f"console-{name.lower()}-{scheme}.png",
+                    clip={"x": 0, "y": 0, "width": 1280, "height": height},
+                    full_page=True,
+                )
+            context.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
