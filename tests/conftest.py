@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import compileall
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import engine
 
+import trimtab
 from kit.migrations import MigrateOnce
 from trimtab.settings import offer, read
 from trimtab.stores.metadata import migrations
@@ -31,6 +35,22 @@ def migrate_once() -> Iterator[MigrateOnce]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrations, "_upgrade", once)
         yield once
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once where Python keeps no bytecode, or each of hundreds of processes would compile it."""
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(trimtab.__file__).parent, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the bytecode of test files everywhere. What tests import later, such as edited projects, is not kept."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 @pytest.hookimpl(trylast=True)  # after the shuffling

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import trimtab
@@ -57,22 +58,29 @@ MODULES = {
 }
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def offenders(rule: Callable[[ast.Module], Iterator[ast.AST]], *, but: str = "") -> list[str]:
     """Return the places in all files, `but` one, that a rule points at."""
     return [
         f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 1)}: {ast.unparse(node)[:80]}"
         for path in sorted(SOURCE.rglob("*.py"))
         if path.relative_to(SOURCE).as_posix() != but
-        for node in rule(ast.parse(path.read_text(encoding="utf-8")))
+        for node in rule(parsed(path))
     ]
 
 
 def using(names: set[str]) -> Callable[[ast.Module], Iterator[ast.AST]]:
     """Return a rule that points at uses of dotted names."""
+    last = {name.rpartition(".")[2] for name in names}
 
     def rule(tree: ast.Module) -> Iterator[ast.AST]:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node) in names:
+            found = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+            if found in last and ast.unparse(node) in names:
                 yield node
 
     return rule
@@ -104,7 +112,7 @@ def imports() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name, path in MODULES.items():
         needs = found.setdefault(name, set())
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "trimtab":
                 needs |= {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys() or {str(node.module)}
             elif isinstance(node, ast.Import):
@@ -190,7 +198,7 @@ def test_programs_in_texts_of_tests_import_what_is_there() -> None:
     """No type checker reads the programs that tests start with `python -c`."""
     missing = []
     for path in [*TESTS.rglob("*.py"), *TESTS.parent.joinpath("benchmarks").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 for module, names in re.findall(r"^from (trimtab[\w.]*) import ([\w, ]+)", node.value, re.MULTILINE):
                     here = names_in(module)
@@ -205,7 +213,7 @@ def names_in(module: str) -> set[str]:
     if module not in MODULES:
         return set()
     names = {name.rpartition(".")[2] for name in MODULES if name.rpartition(".")[0] == module}
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(MODULES[module])):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.Name):

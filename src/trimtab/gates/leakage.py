@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from scipy.stats import ConstantInputWarning, pearsonr, spearmanr
 
 from trimtab.bundle.typed_matrix import typed_places
 from trimtab.gates.inputs import Array, GateInputs
@@ -25,9 +24,11 @@ from trimtab.stats.metrics import metric_value
 from trimtab.tasks import RULES
 
 if TYPE_CHECKING:
+    from scipy import stats
     from sklearn import tree
     from sklearn.feature_extraction import text as word_counts
 else:
+    stats = LazyLibrary("scipy.stats")
     tree, word_counts = LazyLibrary("sklearn.tree"), LazyLibrary("sklearn.feature_extraction.text")
 
 MAX_ROWS = 20_000
@@ -148,8 +149,8 @@ def _related(x: Array, y: Array) -> float:
     if np.isnan(x).any():
         return 0.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)
-        found = [pearsonr(x.astype(np.float64), y).statistic, spearmanr(x, y).statistic]
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        found = [stats.pearsonr(x.astype(np.float64), y).statistic, stats.spearmanr(x, y).statistic]
     return float(max(np.nan_to_num(found) ** 2))
 
 

@@ -10,19 +10,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import linregress
 
 from trimtab.gates.accuracy import drop_result, statistic
 from trimtab.gates.inputs import Array, GateInputs
+from trimtab.lazy_library import LazyLibrary
 from trimtab.metric_catalog import METRICS
 from trimtab.policy.gates import Stability
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 from trimtab.stats.intervals import Interval, cluster_interval, time_clusters
 from trimtab.stats.schemes import Ints
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = LazyLibrary("scipy.stats")
 
 CONFIDENCE = 0.95
 RESAMPLES = 500
@@ -117,7 +122,7 @@ def _trend(drops: Array) -> tuple[float, float]:
     """Return by how much the metric becomes worse from stretch to stretch, and the p-value of no trend."""
     if len(drops) < TREND_FOLDS:
         return math.nan, math.nan
-    found = linregress(np.arange(len(drops)), drops)
+    found = stats.linregress(np.arange(len(drops)), drops)
     return float(found.slope), float(found.pvalue)
 
 

@@ -6,10 +6,18 @@ rate above zero. The gateway's guard uses the same rule (guard/live_limits.py).
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.stats import beta, binom
+import math
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stats.schemes import Floats
+
+if TYPE_CHECKING:
+    from scipy import special
+else:  # scipy.stats, which has these distributions too, takes a second to import
+    special = LazyLibrary("scipy.special")
 
 CHANCE = 1e-6
 """Probability that the true value is below a bound."""
@@ -24,7 +32,7 @@ def p99_at_least(latency_ms: Floats) -> float:
     of one request are slow together: take the lower bound of rows and of requests.
     """
     rows = len(latency_ms)
-    place = rows - 1 - int(binom.isf(CHANCE, rows, 0.01))
+    place = rows - 1 - _most_beyond(rows)
     return float(np.partition(latency_ms, place)[place]) if place >= 0 else 0.0
 
 
@@ -39,4 +47,10 @@ def error_rate_at_least(errors: float, rows: float, *, failed_requests: float | 
         return 0.0
     together = max(1.0, errors / failed_requests) if failed_requests else 1.0
     failed, requests = errors / together, rows / together
-    return float(beta.ppf(CHANCE, failed, max(requests - failed, 0.0) + 1))
+    return float(special.betaincinv(failed, max(requests - failed, 0.0) + 1, CHANCE))
+
+
+def _most_beyond(rows: int) -> int:
+    """Return the number of rows beyond the percentile that is exceeded with a probability of at most CHANCE."""
+    most = math.ceil(special.bdtrik(1 - CHANCE, rows, 0.01)) if rows else 0
+    return most - int(most > 0 and special.bdtrc(most - 1, rows, 0.01) <= CHANCE)

@@ -18,15 +18,20 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, stdtrit
 
 from trimtab.errors import DataError
+from trimtab.lazy_library import LazyLibrary
 from trimtab.metric_catalog import Scale
 from trimtab.stats.schemes import Floats, Ints
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = LazyLibrary("scipy.special")
 
 RESAMPLES = 2000
 MIN_DAYS = 10
@@ -174,7 +179,7 @@ def time_clusters(timestamps: npt.NDArray[np.datetime64]) -> tuple[npt.NDArray[n
 
 def t_quantile(confidence: float, degrees: float) -> float:
     """Return the two-sided quantile of Student's t: 2.26 at 0.95 with 9 degrees of freedom."""
-    return float(stdtrit(degrees, 0.5 + confidence / 2))
+    return float(special.stdtrit(degrees, 0.5 + confidence / 2))
 
 
 def small_sample_factor(clusters: int) -> float:
@@ -254,7 +259,7 @@ def _from_reciprocal(u: Floats) -> Floats:
 
 SCALES: dict[Scale, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
     "plain": (_same, _same),
-    "share": (logit, expit),
+    "share": (lambda x: special.logit(x), lambda u: special.expit(u)),
     "positive": (np.log, np.exp),
     "error": (lambda x: -1 / x, _from_reciprocal),
     "up_to_one": (lambda x: -np.log(1 - x), lambda u: 1 - np.exp(-u)),

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import xlogy
 
 from trimtab.errors import DataError, UsageError, nearest
+from trimtab.lazy_library import LazyLibrary
 from trimtab.metric_catalog import METRICS
 from trimtab.stats.schemes import Floats
 from trimtab.tasks import RULES, class_brier, class_log_loss
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = LazyLibrary("scipy.special")
 
 THRESHOLD = 0.5
 
@@ -285,7 +290,7 @@ def mean_poisson_deviance(y: Array, score: Array, threshold: float | Floats = TH
     """Mean deviance of predicted counts from a Poisson distribution; NaN for a prediction of 0 or less."""
     if (score <= 0).any() or (y < 0).any():
         return math.nan
-    return _mean(2 * (xlogy(y, y / score) - y + score))
+    return _mean(2 * (special.xlogy(y, y / score) - y + score))
 
 
 def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:

@@ -12,12 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import jensenshannon
-from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
+
+from trimtab.lazy_library import LazyLibrary
+
+if TYPE_CHECKING:
+    from scipy import stats
+    from scipy.spatial import distance
+else:  # they take a second to import, and few projects ask for these tests
+    stats, distance = LazyLibrary("scipy.stats"), LazyLibrary("scipy.spatial.distance")
 
 Values = npt.NDArray[np.float64]
 Counts = Mapping[Any, int]
@@ -58,7 +64,7 @@ def kolmogorov_smirnov(reference: Values, current: Values) -> RowTest:
     >>> kolmogorov_smirnov(np.arange(100.0), np.arange(100.0) + 50).statistic
     0.5
     """
-    found = ks_2samp(reference, current, method="asymp")
+    found = stats.ks_2samp(reference, current, method="asymp")
     return RowTest(float(found.statistic), float(found.pvalue))
 
 
@@ -71,7 +77,7 @@ def chi_square(reference: Counts, current: Counts) -> RowTest:
     table = _table(reference, current)
     if table.shape[1] < 2:
         return RowTest(0.0, 1.0)
-    found = chi2_contingency(table, correction=False)
+    found = stats.chi2_contingency(table, correction=False)
     return RowTest(float(found.statistic), float(found.pvalue))
 
 
@@ -91,7 +97,7 @@ def stability_index_of_categories(reference: Counts, current: Counts) -> RowTest
 
 def jensen_shannon(reference: Values, current: Values) -> RowTest:
     """Return the Jensen-Shannon distance (base 2, between 0 and 1) over the deciles of the reference."""
-    return RowTest(float(jensenshannon(*_deciles(reference, current), base=2)), None)
+    return RowTest(float(distance.jensenshannon(*_deciles(reference, current), base=2)), None)
 
 
 def jensen_shannon_of_categories(reference: Counts, current: Counts) -> RowTest:
@@ -100,7 +106,7 @@ def jensen_shannon_of_categories(reference: Counts, current: Counts) -> RowTest:
     >>> jensen_shannon_of_categories({"a": 1}, {"b": 1}).statistic
     1.0
     """
-    return RowTest(float(jensenshannon(*_table(reference, current), base=2)), None)
+    return RowTest(float(distance.jensenshannon(*_table(reference, current), base=2)), None)
 
 
 def wasserstein(reference: Values, current: Values) -> RowTest:
@@ -109,8 +115,8 @@ def wasserstein(reference: Values, current: Values) -> RowTest:
     >>> wasserstein(np.array([0.0, 2.0]), np.array([1.0, 3.0])).statistic
     1.0
     """
-    distance = float(wasserstein_distance(reference, current))
-    return RowTest(distance / (float(reference.std()) or 1.0), None)
+    found = float(stats.wasserstein_distance(reference, current))
+    return RowTest(found / (float(reference.std()) or 1.0), None)
 
 
 def _significant(found: RowTest) -> bool:

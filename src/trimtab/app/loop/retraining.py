@@ -12,9 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
-from typing import Concatenate, ParamSpec, TypeVar
-
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from trimtab import units
 from trimtab.app.gateway.turns import unmeasured
@@ -44,12 +42,18 @@ from trimtab.control.refresh import promotes_at_once, serves_at_once
 from trimtab.control.suspicion import held
 from trimtab.control.way_back import on_probation
 from trimtab.errors import ActionError, Conflict, GateRefused, StageError, StoreError, TrimtabError
+from trimtab.lazy_library import LazyLibrary
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Role
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest
+
+if TYPE_CHECKING:
+    import dbos
+else:  # commands that look at a loop import this file, and run no workflow
+    dbos = LazyLibrary("dbos")
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +90,7 @@ class Retraining:
         """Event time, by which freezes and quiet hours end; None: the end of the model's newest window."""
         self._lock = threading.Lock()
         self._url = workspace.workflows_url
-        config: DBOSConfig = {
+        config: dbos.DBOSConfig = {
             "name": APPLICATION,
             "system_database_url": self._url,
             "db_engine_kwargs": engine_options(self._url),
@@ -95,9 +99,9 @@ class Retraining:
             "log_level": "ERROR",
             "notification_listener_polling_interval_sec": POLL_SECONDS,
         }
-        self._dbos = DBOS(config=config)
+        self._dbos = dbos.DBOS(config=config)
 
-        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)  # one that waits may see any number of launches
+        @dbos.DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)  # one that waits may see any number of launches
         def retrain(model: str, decision: str, as_of: int, approved: bool) -> str:
             return self._retrain(model, decision, as_of, approved)
 
@@ -107,8 +111,8 @@ class Retraining:
         """Start DBOS; workflows that a dead process left behind, and queued ones, go on. Raises StoreError."""
         try:
             with store_errors(self._url):
-                DBOS.launch()
-                DBOS.register_queue(QUEUE, polling_interval_sec=QUEUE_POLL_SECONDS)
+                dbos.DBOS.launch()
+                dbos.DBOS.register_queue(QUEUE, polling_interval_sec=QUEUE_POLL_SECONDS)
         except StoreError:
             self.close()
             raise
@@ -116,20 +120,20 @@ class Retraining:
     def close(self) -> None:
         """Stop; unfinished workflows go on at the next launch."""
         logging.getLogger("dbos").setLevel(logging.CRITICAL)  # its threads complain that it is gone, until they are too
-        DBOS.destroy(workflow_completion_timeout_sec=0)
+        dbos.DBOS.destroy(workflow_completion_timeout_sec=0)
 
     def start(self, decision: Decision, *, as_of: datetime, approved: bool) -> str:
         """Start the workflow of a decision, or find it when it was started before; return its id."""
         workflow = workflow_id(decision.id)
-        with SetWorkflowID(workflow):
-            DBOS.start_workflow(self._workflow, decision.model, decision.id, to_micros(as_of), approved)
+        with dbos.SetWorkflowID(workflow):
+            dbos.DBOS.start_workflow(self._workflow, decision.model, decision.id, to_micros(as_of), approved)
         return workflow
 
     def tell(self, workflow: str, topic: str, message: str) -> None:
         """Send a workflow a message, and mark the workflow busy until it has taken it and waits again."""
         with self._lock:
             self._unread[workflow, topic] += 1
-        DBOS.send(workflow, message, topic)
+        dbos.DBOS.send(workflow, message, topic)
 
     def waits_for(self, workflow: str, topic: str) -> bool:
         """Return True if a workflow waits for a topic now."""
@@ -138,7 +142,7 @@ class Retraining:
 
     def unfinished(self) -> dict[str, str]:
         """Return the workflows that have not ended, oldest first: id -> model."""
-        found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
+        found = dbos.DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
         return {w.workflow_id: w.input["args"][0] if w.input else "" for w in found}
 
     def active(self, model: str) -> list[str]:
@@ -157,7 +161,7 @@ class Retraining:
     # --- the workflow: only steps and waits, nothing that could differ when it is run again
 
     def _retrain(self, model: str, decision: str, as_of: int, approved: bool) -> str:
-        workflow = str(DBOS.workflow_id)
+        workflow = str(dbos.DBOS.workflow_id)
         if not approved:
             verdict = self._wait(workflow, APPROVAL)
             if not self._do(self._approval, workflow, model, decision, verdict):
@@ -215,7 +219,7 @@ class Retraining:
                 pause = self._once(self._pause, workflow, model, decision, name, attempt, str(error))
                 if pause is None:
                     raise
-                DBOS.sleep(pause)
+                dbos.DBOS.sleep(pause)
             attempt += 1
 
     def _once(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -231,13 +235,13 @@ class Retraining:
                 log.exception("step %s failed", step.__name__)
                 raise StageError(_in_words(step, error)) from error
 
-        return DBOS.run_step({"name": step.__name__.strip("_")}, guarded, *args, **kwargs)
+        return dbos.DBOS.run_step({"name": step.__name__.strip("_")}, guarded, *args, **kwargs)
 
     def _wait(self, workflow: str, topic: str) -> str:
         with self._lock:
             self._waiting[workflow] = topic
         try:
-            while (message := DBOS.recv(topic, timeout_seconds=WAIT_SECONDS)) is None:
+            while (message := dbos.DBOS.recv(topic, timeout_seconds=WAIT_SECONDS)) is None:
                 pass
         finally:
             with self._lock:

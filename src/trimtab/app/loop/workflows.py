@@ -12,16 +12,20 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowStatus
-from dbos import error as dbos_error
 
 from trimtab.clock import SystemClock, to_micros
 from trimtab.errors import StoreError, UsageError, nearest
+from trimtab.lazy_library import LazyLibrary
 from trimtab.records.control import Decision
+
+if TYPE_CHECKING:
+    import dbos
+    import sqlalchemy as sa
+else:  # they take a second to import, and a project without a retraining needs neither
+    dbos, sa = LazyLibrary("dbos"), LazyLibrary("sqlalchemy")
 
 APPLICATION = "trimtab"
 WORKFLOW = "retrain"
@@ -88,7 +92,7 @@ def store_errors(url: str) -> Iterator[None]:
     """Turn what DBOS or its database raise into StoreError, which names the database without its password."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, dbos_error.DBOSException) as error:
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, dbos.error.DBOSException) as error:
         shown = sa.make_url(url).render_as_string(hide_password=True)
         cause = getattr(error, "orig", None) or error
         raise StoreError(
@@ -128,7 +132,7 @@ class Workflows:
     def start(self, decision: Decision, *, as_of: datetime, approved: bool) -> str:
         """Queue the workflow of a decision for `trimtab up`; return its id. One that is there stays as it is."""
         workflow = workflow_id(decision.id)
-        options: EnqueueOptions = {
+        options: dbos.EnqueueOptions = {
             "workflow_name": WORKFLOW,
             "queue_name": QUEUE,
             "workflow_id": workflow,
@@ -171,8 +175,8 @@ class Workflows:
             self._client.destroy()
             self._engine.dispose()
 
-    def _list(self, status: list[str]) -> Sequence[WorkflowStatus]:
-        if _is_sqlite(self._url) and not Path(str(sa.make_url(self._url).database)).exists():
+    def _list(self, status: list[str]) -> Sequence[dbos.WorkflowStatus]:
+        if _is_sqlite(self._url) and not Path(self._url.removeprefix("sqlite:///")).exists():
             return ()
         with store_errors(self._url):
             return self._client.list_workflows(name=WORKFLOW, status=status, load_output=status == DEAD)
@@ -185,9 +189,9 @@ class Workflows:
         return engine
 
     @cached_property
-    def _client(self) -> DBOSClient:
-        DBOS.migrate(self._url)
-        return DBOSClient(
+    def _client(self) -> dbos.DBOSClient:
+        dbos.DBOS.migrate(self._url)
+        return dbos.DBOSClient(
             system_database_engine=self._engine, application_name=APPLICATION, retry_connection_errors=False
         )
 
@@ -203,9 +207,9 @@ def _set_up(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _argument(workflow: WorkflowStatus, position: int) -> str:
+def _argument(workflow: dbos.WorkflowStatus, position: int) -> str:
     return str(workflow.input["args"][position]) if workflow.input else ""
 
 
-def _why(workflow: WorkflowStatus) -> str:
+def _why(workflow: dbos.WorkflowStatus) -> str:
     return WHY_DEAD.get(workflow.status) or str(workflow.error or "its error was not kept")
