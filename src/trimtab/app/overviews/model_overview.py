@@ -29,6 +29,7 @@ from trimtab.app.overviews.wording import window_name
 from trimtab.app.project.workspace import Workspace
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision
+from trimtab.records.monitoring import Comparison
 from trimtab.records.record import Action, Level
 
 YEAR = timedelta(days=365)
@@ -73,6 +74,14 @@ class DecisionGroup(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class UsualLoss(msgspec.Struct, frozen=True, kw_only=True):
+    """Between which values the metric of a version was in nine of ten reference windows."""
+
+    version: int
+    low: float
+    high: float
+
+
 class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     """The page of a model. since, until: the stretch of event time that the series cover."""
 
@@ -81,6 +90,7 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None
     spans: tuple[VersionSpan, ...]
     windows: tuple[ChampionWindow, ...]
+    usual: tuple[UsualLoss, ...]
     gain_metric: str
     gains: tuple[GainWindow, ...]
     signals: tuple[SignalPoint, ...]
@@ -113,7 +123,7 @@ def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = N
     wanted = wanted or TimeRange(since=None if now.until is None else now.until - YEAR)
     reports = role_windows(metadata, name, wanted)
     windows = champion_windows(reports, now.metric)
-    decisions = [d for d in metadata.find(Decision, model=name) if wanted.holds(d.start)]
+    decisions = metadata.find(Decision, model=name, start=wanted.condition)
     compared = policy.rollout.promote_when.metric_for(model.task)
     return ModelOverview(
         now=now,
@@ -121,8 +131,9 @@ def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = N
         until=wanted.until or now.until,
         spans=version_spans(reports),
         windows=windows,
+        usual=(),
         gain_metric=compared,
-        gains=gain_windows(reports, compared),
+        gains=gain_windows(reports, compared, metadata.find(Comparison, model=name, start=wanted.condition)),
         signals=signal_points(workspace, name, windows),
         impacts=tuple((d.start, d.end, d.impact_per_day) for d in reversed(decisions) if is_judged(d)),
         marks=tuple(mark for d in reversed(decisions) if (mark := _mark(policy, d)) is not None),

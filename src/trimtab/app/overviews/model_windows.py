@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -12,9 +12,14 @@ from trimtab.app.overviews.facts import Tone, band_tone
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.cause import COUNTED
 from trimtab.metric_catalog import MONEY
-from trimtab.records.monitoring import MONEY_GAIN, Signal, WindowReport
+from trimtab.policy.matrix import Matrix
+from trimtab.records.monitoring import MONEY_GAIN, Comparison, Signal, WindowReport
 from trimtab.records.record import Role, SignalKind
-from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.metadata.contract import Between, Metadata
+
+SHOWN: tuple[SignalKind, ...] = (*COUNTED, "latency", "error", "kpi")
+"""Kinds of signals about all rows that are shown over time: those that choose the band, and what is watched; kpi is
+the money that mistakes cost beyond what is expected."""
 
 
 class TimeRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,9 +28,10 @@ class TimeRange(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
 
-    def holds(self, start: datetime) -> bool:
-        """Return True if a window that begins at `start` lies in the stretch."""
-        return (self.since is None or start >= self.since) and (self.until is None or start < self.until)
+    @property
+    def condition(self) -> Between:
+        """The condition on `start` of records whose windows begin in the stretch."""
+        return Between(self.since, self.until)
 
 
 class VersionSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +80,10 @@ class GainWindow(msgspec.Struct, frozen=True, kw_only=True):
     gain: float
     money: float | None = None
     """Money a prediction."""
+    mean: float | None = None
+    """Gain of all windows of the comparison so far, with its bounds; None before there are enough windows."""
+    low: float | None = None
+    high: float | None = None
 
 
 class SignalPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +117,8 @@ class KpiSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 def role_windows(metadata: Metadata, model: str, wanted: TimeRange) -> list[WindowReport]:
     """Return the closed and matured reports of a model whose windows begin in a stretch, in order of event time."""
-    found = metadata.find(WindowReport, model=model, stage=("closed", "matured"))
-    return sorted((w for w in found if wanted.holds(w.start)), key=lambda w: (w.start, w.version, w.stage))
+    found = metadata.find(WindowReport, model=model, stage=("closed", "matured"), start=wanted.condition)
+    return sorted(found, key=lambda w: (w.start, w.version, w.stage))
 
 
 def version_spans(reports: Iterable[WindowReport]) -> tuple[VersionSpan, ...]:
@@ -164,8 +174,11 @@ def champion_windows(reports: Iterable[WindowReport], metric: str) -> tuple[Cham
     )
 
 
-def gain_windows(reports: Iterable[WindowReport], metric: str) -> tuple[GainWindow, ...]:
+def gain_windows(
+    reports: Iterable[WindowReport], metric: str, comparisons: Iterable[Comparison]
+) -> tuple[GainWindow, ...]:
     """Return the gain of one other version a window: the challenger, else the newest version that was compared."""
+    grown = {(c.start, c.version, c.against): c for c in comparisons}
     name = MONEY_GAIN if metric == MONEY else f"paired_{metric}_gain"
     best: dict[datetime, WindowReport] = {}
     for report in reports:
@@ -174,57 +187,69 @@ def gain_windows(reports: Iterable[WindowReport], metric: str) -> tuple[GainWind
         other = best.get(report.start)
         if other is None or _rank(report) > _rank(other):
             best[report.start] = report
-    return tuple(
-        GainWindow(
+    found = []
+    for w in best.values():
+        against = int(w.metrics["paired_version"])
+        so_far = grown.get((w.start, w.version, against))
+        gain = GainWindow(
             start=w.start,
             end=w.end,
             version=w.version,
-            against=int(w.metrics["paired_version"]),
+            against=against,
             role=w.role,
             rows=int(w.metrics["paired_rows"]),
             gain=w.metrics[name],
             money=w.metrics.get(MONEY_GAIN),
+            mean=None if so_far is None else so_far.mean,
+            low=None if so_far is None else so_far.low,
+            high=None if so_far is None else so_far.high,
         )
-        for w in best.values()
-    )
+        found.append(gain)
+    return tuple(found)
 
 
 def signal_points(
-    workspace: Workspace, model: str, windows: Sequence[ChampionWindow], kinds: Sequence[SignalKind] = COUNTED
+    workspace: Workspace, model: str, windows: Sequence[ChampionWindow], kinds: Sequence[SignalKind] = SHOWN
 ) -> tuple[SignalPoint, ...]:
     """Return the signals about all rows of the champion's windows, in order of event time."""
     served = {(w.start, w.version): w for w in windows}
     by_window: dict[tuple[datetime, int], list[Signal]] = defaultdict(list)
     for version in sorted({w.version for w in windows}):
-        for signal in workspace.metadata.find(Signal, model=model, version=version, kind=tuple(kinds)):
-            if signal.subject == "all" and (signal.start, signal.version) in served:
+        own = [w.start for w in windows if w.version == version]
+        stretch = Between(min(own), max(own) + timedelta(microseconds=1))
+        for signal in workspace.metadata.find(
+            Signal, model=model, version=version, kind=tuple(kinds), subject="all", start=stretch
+        ):
+            if (signal.start, signal.version) in served:
                 by_window[signal.start, signal.version].append(signal)
     matrix = workspace.project.policy.decide.matrix
     found = []
     for key in served:
-        signals = by_window.get(key, [])
+        signals = sorted(by_window.get(key, []), key=lambda s: kinds.index(s.kind))
         counted = sum(s.kind in COUNTED and s.p_seq is not None for s in signals)
-        for s in signals:
-            corrected = min(1.0, s.p_seq * counted) if s.p_seq is not None and s.kind in COUNTED else None
-            band = "" if corrected is None else matrix.band(corrected)[0]
-            found.append(
-                SignalPoint(
-                    start=s.start,
-                    end=s.end,
-                    version=s.version,
-                    kind=s.kind,
-                    p=s.p,
-                    p_seq=s.p_seq,
-                    corrected=corrected,
-                    counted=counted,
-                    band=band,
-                    tone=band_tone(matrix, band),
-                    value=s.value,
-                    carriers=s.carriers,
-                    reason=s.reason,
-                )
-            )
+        found += [_point(signal, counted, matrix) for signal in signals]
     return tuple(found)
+
+
+def _point(signal: Signal, counted: int, matrix: Matrix) -> SignalPoint:
+    decides = signal.kind in COUNTED and signal.p_seq is not None
+    corrected = min(1.0, (signal.p_seq or 0.0) * counted) if decides else None
+    band = "" if corrected is None else matrix.band(corrected)[0]
+    return SignalPoint(
+        start=signal.start,
+        end=signal.end,
+        version=signal.version,
+        kind=signal.kind,
+        p=signal.p,
+        p_seq=signal.p_seq,
+        corrected=corrected,
+        counted=counted,
+        band=band,
+        tone=band_tone(matrix, band),
+        value=signal.value,
+        carriers=signal.carriers,
+        reason=signal.reason,
+    )
 
 
 def kpi_series(workspace: Workspace, model: str, wanted: TimeRange) -> tuple[KpiSeries, ...]:
@@ -237,9 +262,10 @@ def kpi_series(workspace: Workspace, model: str, wanted: TimeRange) -> tuple[Kpi
     }
     if not streams:
         return ()
-    for signal in workspace.metadata.find(Signal, model=model, kind="kpi"):
-        if signal.subject in streams and wanted.holds(signal.start):
-            found[signal.subject].append(signal)
+    for signal in workspace.metadata.find(
+        Signal, model=model, kind="kpi", subject=tuple(streams), start=wanted.condition
+    ):
+        found[signal.subject].append(signal)
     return tuple(
         KpiSeries(
             stream=name,

@@ -1,0 +1,52 @@
+"""Answers for programs: typed values as JSON, rows as CSV; and the times of queries."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+
+from trimtab.clock import parse_time
+from trimtab.errors import UsageError
+
+ROWS_A_PART = 500
+
+
+def document(value: Any) -> Response:
+    """Return a typed value as JSON; times are ISO 8601 in UTC."""
+    return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+def csv_answer(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
+    """Return rows as CSV, sent while they are read. None is an empty field, a time ISO 8601 in UTC, a number whole."""
+    headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
+    return StreamingResponse(_parts(columns, rows), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def time_of(name: str, text: str | None) -> datetime | None:
+    """Return the time of a parameter of a query; None where it is missing or empty. Raises UsageError."""
+    if not text:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _parts(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    buffer = io.StringIO()
+    write = csv.writer(buffer, lineterminator="\n").writerow
+    write(columns)
+    for n, row in enumerate(rows, 1):
+        write([value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value for value in row])
+        if n % ROWS_A_PART == 0:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
