@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from trimtab import __version__
 from trimtab.console.access import Access, Visit
@@ -70,6 +70,7 @@ class Rendering:
             "age": age,
             "day": day,
             "segment": segment,
+            "commands": commands,
         }
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
@@ -145,6 +146,12 @@ def _time(kind: str, moment: datetime | None) -> Markup:
 def day(moment: datetime) -> str:
     """Return a day of UTC, such as 29 Dec 2013."""
     return moment.astimezone(UTC).strftime(DAY)
+
+
+def commands(text: str) -> Markup:
+    """Return a sentence whose parts between backticks are shown as commands."""
+    parts = (escape(part) for part in text.split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def segment(text: object) -> str:

@@ -136,7 +136,7 @@ class LoopOverview(msgspec.Struct, frozen=True, kw_only=True):
 def loop_overview(workspace: Workspace, *, page: int = 1) -> LoopOverview:
     """Return the first page. page: of the models, from 1 on."""
     names = tuple(workspace.project.definitions.models)
-    briefs = sorted((model_brief(workspace, name) for name in names), key=_urgency)
+    briefs = _briefs(workspace)
     waits = _waits(workspace, names)
     gateway = running_gateway(workspace.run_folder)
     loop = holder(workspace, LOOP)
@@ -158,6 +158,43 @@ def loop_overview(workspace: Workspace, *, page: int = 1) -> LoopOverview:
         month=_totals(workspace, briefs),
         events=_events(workspace),
     )
+
+
+class ModelsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of the models, worst first."""
+
+    sentence: str
+    models: tuple[ModelBrief, ...]
+    models_in_all: int
+    page: int
+    currency: str
+
+
+def models_page(workspace: Workspace, *, page: int = 1) -> ModelsPage:
+    """Return one page of the models. page: from 1 on."""
+    briefs = _briefs(workspace)
+    losing = [b.model for b in briefs if b.impact in ("medium", "high")]
+    waiting = [b.model for b in briefs if b.waits]
+    said = [
+        plural(len(briefs), "model"),
+        f"{plural(len(losing), 'loses', 'lose')} more than {'it has' if len(losing) == 1 else 'they have'} to"
+        if losing
+        else "none loses more than it has to",
+        f"a person is asked about {joined(waiting[:NAMED])}" if waiting else "",
+    ]
+    first = (page - 1) * PAGE_MODELS
+    return ModelsPage(
+        sentence=sentence(*said) if briefs else "No model yet: `trimtab init` writes a first one.",
+        models=tuple(briefs[first : first + PAGE_MODELS]),
+        models_in_all=len(briefs),
+        page=page,
+        currency=workspace.project.policy.impact.currency,
+    )
+
+
+def _briefs(workspace: Workspace) -> list[ModelBrief]:
+    names = workspace.project.definitions.models
+    return sorted((model_brief(workspace, name) for name in names), key=_urgency)
 
 
 def _urgency(brief: ModelBrief) -> tuple[int, int, int, float, str]:

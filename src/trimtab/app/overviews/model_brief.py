@@ -78,7 +78,7 @@ class ModelBrief(msgspec.Struct, frozen=True, kw_only=True):
     decided: int | None
     """Number of the newest decision about a matured window."""
     losses: tuple[tuple[datetime, float | None], ...]
-    """Start and metric of the newest windows of the champion."""
+    """Start and metric of the newest matured windows of the champion."""
     month: Month | None
     waits: tuple[int, ...]
     """Numbers of the decisions that wait for a person, oldest first."""
@@ -121,7 +121,7 @@ def model_brief(workspace: Workspace, name: str) -> ModelBrief:
         impact=None if judged is None else judged.impact,
         impact_per_day=None if judged is None else judged.impact_per_day,
         decided=None if judged is None else judged.number,
-        losses=tuple((w.start, w.loss) for w in windows[-SPARK_WINDOWS:]),
+        losses=tuple((w.start, w.loss) for w in windows if w.matured)[-SPARK_WINDOWS:],
         month=months,
         waits=tuple(waits),
         frozen=None if freeze is None else freeze_reason(freeze),
@@ -232,13 +232,19 @@ def _drift_fact(workspace: Workspace, judged: Decision) -> Fact:
     chosen = None if tone in ("", "minor") else deciding_signal(workspace.metadata, judged)
     label = "drift" if chosen is None else SIGNALS[chosen.kind]
     return Fact(
-        name="p_seq", label=label, figure=f"p {p_value(judged.p_seq)}", usual=judged.band, tone=tone, panel="p_seq"
+        name="p_seq",
+        label=label,
+        figure=f"p {p_value(judged.p_seq)}",
+        usual="" if judged.band == tone else judged.band,
+        tone=tone,
+        panel="p_seq",
     )
 
 
 def _lost_fact(policy: Policy, months: Month, judged: Decision | None) -> Fact:
     currency = policy.impact.currency
-    usual = "" if judged is None else f"{money(judged.impact_per_day, currency, signed=True)} a day"
+    avoidable = 0.0 if judged is None else judged.impact_per_day
+    usual = f"avoidable: {money(avoidable, currency)} a day" if avoidable > 0 else "none of it was avoidable"
     return Fact(
         name="lost",
         label=f"lost in {months.name}",

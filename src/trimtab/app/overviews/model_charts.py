@@ -34,7 +34,14 @@ from trimtab.control.cause import COUNTED
 from trimtab.control.decision import REVIEW_P
 from trimtab.records.record import SignalKind
 
-ROWS: dict[SignalKind, str] = {**{kind: SIGNALS[kind] for kind in COUNTED}, "latency": "latency", "error": "errors"}
+ROWS: dict[SignalKind, str] = {
+    "concept": SIGNALS["concept"],
+    "data": SIGNALS["data"],
+    "prediction": SIGNALS["prediction"],
+    "quality": "missing",
+    "latency": SIGNALS["latency"],
+    "error": SIGNALS["error"],
+}
 """Kinds in the panel of signals, and their rows; those that choose the band come first."""
 DONE = {"acted": "acted", "raised": "raised", "held": "held back"}
 DECISIONS_NOTE = "\u25bc acted, \u25b2 raised, | held back"

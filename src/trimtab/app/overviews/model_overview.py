@@ -29,7 +29,7 @@ from trimtab.app.overviews.wording import window_name
 from trimtab.app.project.workspace import Workspace
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision
-from trimtab.records.monitoring import Comparison
+from trimtab.records.monitoring import Comparison, WindowReport
 from trimtab.records.record import Action, Level
 
 YEAR = timedelta(days=365)
@@ -83,9 +83,12 @@ class UsualLoss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """The page of a model. since, until: the stretch of event time that the series cover."""
+    """The page of a model. since, until: the stretch of event time that the series cover, without what lies before the
+    first window in it."""
 
     now: ModelBrief
+    first: datetime | None
+    """Start of the oldest window of the model."""
     since: datetime | None
     until: datetime | None
     spans: tuple[VersionSpan, ...]
@@ -121,13 +124,15 @@ def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = N
     now = model_brief(workspace, name)
     model, policy, metadata = workspace.model(name), workspace.project.policy, workspace.metadata
     wanted = wanted or TimeRange(since=None if now.until is None else now.until - YEAR)
+    first = next(iter(metadata.find(WindowReport, model=name, limit=1, oldest_first=True)), None)
     reports = role_windows(metadata, name, wanted)
     windows = champion_windows(reports, now.metric)
     decisions = metadata.find(Decision, model=name, start=wanted.condition)
     compared = policy.rollout.promote_when.metric_for(model.task)
     return ModelOverview(
         now=now,
-        since=wanted.since or (reports[0].start if reports else None),
+        first=None if first is None else first.start,
+        since=_later(wanted.since, reports[0].start if reports else None),
         until=wanted.until or now.until,
         spans=version_spans(reports),
         windows=windows,
@@ -144,6 +149,10 @@ def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = N
         p99_limit_ms=milliseconds(policy.rollout.rollback_when.p99),
         bands=_limits(policy),
     )
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((each for each in (one, other) if each is not None), default=None)
 
 
 def decision_groups(policy: Policy, decisions: Sequence[Decision]) -> tuple[DecisionGroup, ...]:

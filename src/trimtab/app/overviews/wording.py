@@ -105,6 +105,18 @@ def count(number: float | None) -> str:
     return NOT_KNOWN if number is None or not math.isfinite(number) else f"{number:,.0f}".replace("-", MINUS)
 
 
+def signed(value: float | None) -> str:
+    """Return money of a column whose head names the currency: whole, with its sign.
+
+    >>> signed(-857.07), signed(0.2), signed(12_004)
+    ('−857', '0', '+12,004')
+    """
+    if value is None or not math.isfinite(value):
+        return NOT_KNOWN
+    text = f"{abs(value):,.0f}"
+    return text if text == "0" else f"{_sign(value, signed=True)}{text}"
+
+
 def share(value: float | None) -> str:
     """Return a share of 0 to 1 as a percentage with at most three figures; only 1 is written as "100 %".
 
