@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,3 +86,15 @@ def trained(workspace: Workspace) -> Run:
     """Take in the data, freeze a training set and train."""
     ingesting.ingest(workspace)
     return pipeline.train(workspace, "risk", pipeline.snapshot(workspace, "risk", as_of=AS_OF))
+
+
+def make_two_runs(folder: Path) -> TwoRuns:
+    """Train twice, the second time with more rounds and another penalty, and judge the first run."""
+    make_project(folder)
+    workspace = open_small(folder)
+    first = trained(workspace)
+    pipeline.evaluate(workspace, first)
+    (folder / "trimtab.yaml").write_text(POLICY.replace("max_iter: 8", "max_iter: 30"))
+    (folder / "shapes.py").write_text(FIT.replace("(random_state", "(l2_regularization=1.0, random_state"))
+    git(folder, "commit", "-q", "-a", "-m", "more rounds")
+    return TwoRuns(open_small(folder), first, trained(open_small(folder, AS_OF + timedelta(days=1))))

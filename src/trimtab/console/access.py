@@ -114,6 +114,16 @@ class Visit(NamedTuple):
         """Return True if the actor has at least that role, for templates."""
         return self.actor.may(role, model)  # type: ignore[arg-type]  # templates name roles
 
+    def models(self, model: str | None = None) -> tuple[str, ...]:
+        """Return the models that a page shows: the given one, else those of the actor; empty for all.
+
+        Raises Forbidden for a model that the actor may not see, DefinitionError for one that is none.
+        """
+        if not model:
+            return self.actor.models
+        self.actor.require("viewer", model)
+        return (self.workspace.model(model).name,)
+
 
 def open_visit(request: Request) -> Visit:
     """Check a request and return who sends it."""

@@ -25,7 +25,14 @@ from trimtab.console.live_events import LiveEvents
 from trimtab.console.page_cache import PageCache
 from trimtab.console.problems import add_problems, problem
 from trimtab.console.rendering import Rendering
-from trimtab.console.routes import loop_routes, model_routes, session_routes
+from trimtab.console.routes import (
+    cost_routes,
+    experiment_routes,
+    lineage_routes,
+    loop_routes,
+    model_routes,
+    session_routes,
+)
 from trimtab.errors import NotFound
 from trimtab.serving.requests import Refused
 from trimtab.serving.web.browsers import BrowserCheck
@@ -50,7 +57,14 @@ SMALLEST_COMPRESSED = 1000
 THREADS = 6
 """That make pages at once; each keeps memory of its own."""
 
-AREAS: tuple[Any, ...] = (session_routes, loop_routes, model_routes)
+AREAS: tuple[Any, ...] = (
+    session_routes,
+    loop_routes,
+    model_routes,
+    experiment_routes,
+    lineage_routes,
+    cost_routes,
+)
 """Modules with `pages` and `api`: the routes of one area each."""
 
 Next = Callable[[Request], Awaitable[Response]]

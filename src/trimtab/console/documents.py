@@ -16,6 +16,8 @@ from trimtab.clock import parse_time
 from trimtab.errors import UsageError
 
 ROWS_A_PART = 500
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Texts that begin so are formulas to spreadsheets, so they get an apostrophe before them."""
 
 
 def document(value: Any) -> Response:
@@ -44,9 +46,15 @@ def _parts(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[st
     write = csv.writer(buffer, lineterminator="\n").writerow
     write(columns)
     for n, row in enumerate(rows, 1):
-        write([value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value for value in row])
+        write([_cell(value) for value in row])
         if n % ROWS_A_PART == 0:
             yield buffer.getvalue()
             buffer.seek(0)
             buffer.truncate()
     yield buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -16,11 +16,17 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup, escape
 
 from trimtab import __version__
+from trimtab.app.overviews import wording
 from trimtab.console.access import Access, Visit
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCHEMES = ("auto", "light", "dark")
 SCHEME_COOKIE, ZONE_COOKIE = "trimtab_scheme", "trimtab_zone"
+WORDING = (
+    "count", "duration", "interval", "iso", "joined", "metric", "money", "month", "p_value", "share", "size",
+    "window_name",
+)  # fmt: skip
+"""Functions of wording.py that templates have as filters."""
 DAY = "%-d %b %Y"
 MINUTE = "%-d %b %Y, %H:%M UTC"
 
@@ -71,6 +77,7 @@ class Rendering:
             "day": day,
             "segment": segment,
             "commands": commands,
+            **{name: getattr(wording, name) for name in WORDING},
         }
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:

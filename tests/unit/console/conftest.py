@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kit.consoles import POLICY, SIGN_IN, make_project
+from kit.small_project import TwoRuns, make_two_runs
 from trimtab.app.gateway import tokens
 from trimtab.app.project.workspace import Workspace
 
@@ -33,3 +34,9 @@ def secret_of(guarded: Workspace) -> Callable[..., str]:
         return secret
 
     return make
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> TwoRuns:
+    """A project with two runs, the first of them judged."""
+    return make_two_runs(tmp_path_factory.mktemp("two") / "project")

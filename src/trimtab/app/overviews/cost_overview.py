@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from trimtab.app.overviews import wording
+from trimtab.app.overviews.model_brief import saved_by_window
 from trimtab.app.overviews.storage import FolderSize, storage
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.history import ControlEvents, spent
 from trimtab.control.holds import event_time
 from trimtab.monitoring.row_money import prices
 from trimtab.records.control import WorkflowStep
-from trimtab.records.monitoring import MONEY_GAIN, WindowReport
+from trimtab.records.monitoring import WindowReport
 from trimtab.records.training import REFIT, Run
 from trimtab.units import plural
 
@@ -110,15 +111,15 @@ class CostOverview(msgspec.Struct, frozen=True, kw_only=True):
     storage: tuple[FolderSize, ...]
 
 
-def cost_overview(workspace: Workspace, model: str | None = None) -> CostOverview:
-    """Return what one model, or each, costs. Raises DefinitionError for an unknown model."""
-    names = sorted(workspace.project.definitions.models) if model is None else [workspace.model(model).name]
-    months, models = list[MonthCost](), list[ModelCost]()
+def cost_overview(workspace: Workspace, models: Sequence[str] = ()) -> CostOverview:
+    """Return what models cost. models: empty for all. Raises DefinitionError for an unknown one."""
+    names = [workspace.model(name).name for name in models] or sorted(workspace.project.definitions.models)
+    months, costs = list[MonthCost](), list[ModelCost]()
     for name in names:
         events = ControlEvents(workspace.metadata, name)
         of_model = _months(workspace, name, events)
         months += of_model
-        models.append(_model(workspace, name, events, of_model))
+        costs.append(_model(workspace, name, events, of_model))
     currency, of_policy = workspace.project.policy.impact.currency, workspace.project.policy.prices
     priced = bool(of_policy.cpu_hour or of_policy.memory_gb_hour)
     newest = max((each.month for each in months), default=None)
@@ -135,17 +136,17 @@ def cost_overview(workspace: Workspace, model: str | None = None) -> CostOvervie
         saved=saved,
         why_lost="" if lost is not None else "no window of the month has its labels" if priced_mistakes else NO_COSTS,
         why_saved="" if saved is not None else NO_SHADOW if priced_mistakes else NO_COSTS,
-        models=tuple(models),
+        models=tuple(costs),
         months=tuple(sorted(months, key=lambda each: (each.month, each.model))),
         storage=storage(workspace),
     )
 
 
 def run_costs(
-    workspace: Workspace, model: str | None = None, *, before: str | None = None, limit: int | None = 50
+    workspace: Workspace, models: Sequence[str] = (), *, before: str | None = None, limit: int | None = 50
 ) -> list[RunCost]:
-    """Return what trainings cost, newest first. before: id of the run after which the page begins."""
-    where: dict[str, Any] = {} if model is None else {"model": workspace.model(model).name}
+    """Return what trainings cost, newest first. models: empty for all. before: id of the last run before the page."""
+    where: dict[str, Any] = {"model": tuple(models)} if models else {}
     runs = workspace.metadata.find(Run, limit=limit, before=before, **where)
     decisions = _decisions(workspace, runs)
     events: dict[str, ControlEvents] = {}
@@ -181,7 +182,7 @@ def _months(workspace: Workspace, model: str, events: ControlEvents) -> list[Mon
         runs.setdefault(_month(events.as_of(run)), []).append(run)
     served = _by_month(closed)
     champions = _by_month(window for window in matured if window.role == "champion")
-    saved = _saved(matured)
+    compared = _by_month(matured)
     found = []
     for month in sorted({*runs, *served, *champions}):
         trained, windows = runs.get(month, []), served.get(month, [])
@@ -195,26 +196,9 @@ def _months(workspace: Workspace, model: str, events: ControlEvents) -> list[Mon
                 predictions=sum(window.served_rows for window in windows),
                 trainings=sum(run.refit_of is None for run in trained),
                 lost=_total(window.metrics.get("money_lost") for window in champions.get(month, [])),
-                saved=saved.get(month),
+                saved=_total(saved_by_window(compared.get(month, []))),
             )
         )
-    return found
-
-
-def _saved(matured: Sequence[WindowReport]) -> dict[datetime, float]:
-    """Return by month what the champions saved compared with the version before them, on the rows that both scored."""
-    champions = {window.start: window for window in matured if window.role == "champion"}
-    before: dict[datetime, WindowReport] = {}
-    for window in matured:
-        champion = champions.get(window.start)
-        if champion is None or window.version >= champion.version or MONEY_GAIN not in window.metrics:
-            continue
-        if window.start not in before or window.version > before[window.start].version:
-            before[window.start] = window
-    found: dict[datetime, float] = {}
-    for start, window in before.items():
-        gain = window.metrics[MONEY_GAIN] * window.metrics.get("paired_rows", 0.0)
-        found[_month(start)] = found.get(_month(start), 0.0) - gain
     return found
 
 

@@ -115,7 +115,7 @@ class RunDifferences(msgspec.Struct, frozen=True, kw_only=True):
 
 def experiment_overview(
     workspace: Workspace,
-    model: str | None = None,
+    models: Sequence[str] = (),
     *,
     where: str = "",
     sort: str = NEWEST,
@@ -128,7 +128,7 @@ def experiment_overview(
 
     Args:
         workspace: an open project.
-        model: name of a model; None: of all.
+        models: of the runs; empty for all.
         where: filter in MLflow's syntax.
         sort: `time`, a metric, or a cost; see `list_runs`.
         metrics: columns to show; empty: the metric of the model's gates, or the first one that a run has.
@@ -138,15 +138,13 @@ def experiment_overview(
 
     Raises:
         UsageError: the filter cannot be read; an unknown metric or order.
-        DefinitionError: an unknown model.
         NotFound: an unknown `before`.
     """
-    name = None if model is None else workspace.model(model).name
-    of_model: dict[str, Any] = {} if name is None else {"model": name}
+    of_model: dict[str, Any] = {"model": tuple(models)} if models else {}
     total = workspace.metadata.count(Run, refit_of=None, **of_model)
     if where.strip() or sort != NEWEST:
         page = reader(workspace).read(
-            "run_page", RunPage, model=name, where=where, sort=sort, before=before, limit=limit
+            "run_page", RunPage, models=models, where=where, sort=sort, before=before, limit=limit
         )
         rows, found, more = page.rows, page.found, limit is not None and len(page.rows) == limit
     else:

@@ -33,6 +33,7 @@ KINDS: tuple[type[Record], ...] = (
     Decision, Bundle, Revision, Run, DatasetVersion, TableVersion, FeatureViewVersion, WindowReport
 )  # fmt: skip
 """Whose ids are looked up, before those of predictions."""
+_OF_MODELS = Decision | Bundle | Revision | Run | DatasetVersion | WindowReport
 SHOWN = 12
 """Characters of a long hash."""
 START_LENGTH = 6
@@ -45,7 +46,8 @@ class LineageStep(msgspec.Struct, frozen=True, kw_only=True):
     """One record on the way. path: its page in the console, "" for none."""
 
     kind: str
-    """prediction, label, window, decision, revision, bundle, gates, run, dataset, view, table or source."""
+    """prediction, label, window, decision, resolution, step, revision, bundle, gates, run, dataset, view, table or
+    source."""
     id: str
     at: datetime | None
     """When it was written, or, of what happened in event time, when that was."""
@@ -61,6 +63,8 @@ class LineageOverview(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kind: str
     sentence: str
+    models: tuple[str, ...]
+    """The models that it is about; empty for tables and views."""
     steps: tuple[LineageStep, ...]
     followed: tuple[LineageStep, ...]
     features: Mapping[str, Any] | None
@@ -150,6 +154,7 @@ def _of_prediction(workspace: Workspace, id_: str, found: Mapping[str, Any], *, 
         id=id_,
         kind="prediction",
         sentence=wording.sentence(f"{said} on {wording.instant(at)}", _digest(workspace, bundle)),
+        models=(model,),
         steps=(step, _revision(revision), *origin),
         followed=(*([label] if label else []), *_counted_in(workspace, model, row["version"], at)),
         features=row["features"] if features else None,
@@ -204,6 +209,7 @@ def _of_record(workspace: Workspace, record: Record) -> LineageOverview:
         id=record.id,
         kind=first.kind,
         sentence=wording.sentence(f"{_NAMES[first.kind]} {_short(record.id)}: {first.text}"),
+        models=(record.model,) if isinstance(record, _OF_MODELS) else (),
         steps=steps,
         followed=tuple(_forward(workspace, record)),
         features=None,

@@ -168,7 +168,7 @@ def _month(reports: Sequence[WindowReport], windows: Sequence[ChampionWindow]) -
     begin = _month_start(known.start)
     own = [w for w in windows if _month_start(w.start) == begin]
     lost = [w.money_lost for w in own if w.money_lost is not None]
-    saved = _saved([r for r in reports if _month_start(r.start) == begin])
+    saved = saved_by_window([r for r in reports if _month_start(r.start) == begin])
     closed = (r for r in reports if r.stage == "closed" and _month_start(r.start) == begin)
     return Month(
         name=month(begin),
@@ -180,7 +180,7 @@ def _month(reports: Sequence[WindowReport], windows: Sequence[ChampionWindow]) -
     )
 
 
-def _saved(reports: Sequence[WindowReport]) -> list[float]:
+def saved_by_window(reports: Sequence[WindowReport]) -> list[float]:
     """Return by window what the champion saved compared with the newest older version that scored the same rows."""
     before: dict[datetime, WindowReport] = {}
     for report in reports:

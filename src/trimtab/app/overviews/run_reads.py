@@ -14,10 +14,10 @@ from trimtab.errors import NotFound
 
 
 def run_page(
-    workspace: Workspace, model: str | None, where: str, sort: str, before: str | None, limit: int | None
+    workspace: Workspace, models: Sequence[str], where: str, sort: str, before: str | None, limit: int | None
 ) -> RunPage:
     """Return the rows that come after the run `before`. Raises as `list_runs`, and NotFound for another run."""
-    rows = list_runs(workspace, model, where=where, sort=sort)
+    rows = list_runs(workspace, *models, where=where, sort=sort)
     start = 0
     if before is not None:
         start = next((place + 1 for place, row in enumerate(rows) if row.id == before), 0)

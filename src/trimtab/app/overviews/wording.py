@@ -39,6 +39,7 @@ SIGNALS: Mapping[SignalKind, str] = MappingProxyType(
 )
 """Kind of a signal -> its word for readers."""
 
+_SIZES = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0), ("s", 1.0))
 
 
@@ -221,6 +222,18 @@ def age(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return NOT_KNOWN
     return "just now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def size(number: float | None) -> str:
+    """Return a number of bytes in its largest unit, with three significant figures: "43.7 MB".
+
+    >>> size(43_667_539), size(88), size(None)
+    ('43.7 MB', '88 bytes', 'not known')
+    """
+    if number is None or not math.isfinite(number):
+        return NOT_KNOWN
+    unit, scale = next(((unit, scale) for unit, scale in _SIZES if number >= scale), ("bytes", 1.0))
+    return f"{metric(number / scale) if scale > 1 else count(number)} {unit}"
 
 
 def joined(words: Sequence[str], last: str = "and") -> str:

@@ -31,13 +31,13 @@ SIGNS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 def list_runs(
-    workspace: Workspace, model: str | None = None, *, where: str = "", sort: str = "time", limit: int | None = None
+    workspace: Workspace, *models: str, where: str = "", sort: str = "time", limit: int | None = None
 ) -> list[RunRow]:
     """Return runs, the newest or the best first. Fits on all rows after the gates stand with the run that was judged.
 
     Args:
         workspace: an open project.
-        model: name of a model; None: of all.
+        models: names; none for all.
         where: filter in MLflow's syntax, such as "metrics.roc_auc > .7 and params.depth = 3"; a parameter that is
             compared with a number is compared as one.
         sort: `time`, a metric, or one of BEST_LOW.
@@ -46,10 +46,10 @@ def list_runs(
     Raises:
         UsageError: the filter cannot be read, or names a metric or parameter that no run has; `sort` is not known.
     """
-    models = [workspace.model(model).name] if model is not None else sorted(workspace.project.definitions.models)
-    runs = [run for name in models for run in workspace.metadata.find(Run, model=name) if run.refit_of is None]
+    names = [workspace.model(model).name for model in models] or sorted(workspace.project.definitions.models)
+    runs = [run for name in names for run in workspace.metadata.find(Run, model=name) if run.refit_of is None]
     if where.strip():
-        runs = _matching(workspace, models, runs, where)
+        runs = _matching(workspace, names, runs, where)
     rows = run_rows(workspace, runs)
     order = order_of(sort, rows)
     return sorted(rows, key=order)[:limit]

@@ -59,7 +59,7 @@ def runs(
     if action == "list":
         if a is not None:
             raise UsageError(f"trimtab runs list takes no run; trimtab runs show {a}")
-        context.show(list_runs(ws, context.model, where=where, sort=sort, limit=limit), show_rows)
+        context.show(list_runs(ws, *filter(None, [context.model]), where=where, sort=sort, limit=limit), show_rows)
         return
     if where or sort != "time":
         raise UsageError(f"--where and --sort belong to trimtab runs list, not to {action}")

@@ -174,13 +174,13 @@ function listen() {
 async function fetchLater(part) {
   try {
     const answer = await fetch(part.dataset.address, { headers: { accept: "text/html" } });
-    if (!answer.ok) throw new Error(`${answer.status}`);
     const made = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!answer.ok) throw new Error(made.querySelector("h1")?.textContent ?? answer.status);
     const content = made.querySelector("#content > :last-child") ?? made.body;
     part.replaceChildren(...content.childNodes);
     start(part);
   } catch (error) {
-    part.replaceChildren(`This part cannot be read (${error.message}). `, Object.assign(document.createElement("a"), { href: "", textContent: "try again" }));
+    part.replaceChildren(`This part cannot be read: ${error.message} `, Object.assign(document.createElement("a"), { href: "", textContent: "try again" }));
   }
 }
 

@@ -29,7 +29,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 def put_windows(workspace: Workspace, *, money: dict[int, float]) -> None:
     """Write days 0 and 40 of versions 1 (a shadow) and 2 (the champion), which lost so much by day."""
     for day, lost in money.items():
-        gain = {MONEY_GAIN: -0.1, "paired_rows": 900.0}
+        gain = {MONEY_GAIN: -0.1, "paired_rows": 900.0, "paired_version": 2.0}
         workspace.metadata.put(
             window_report(day, version=2, stage="closed", metrics={"cost": 0.5}),
             window_report(day, version=1, stage="closed", role="shadow", metrics={"cost": 0.25}),
