@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/images from a replayed project: python scripts/pictures.py PROJECT [PAGE ...].
+"""Takes the pictures of docs/images from a replayed project: python -m scripts.pictures PROJECT [PAGE ...].
 
 Each page of the console is taken in light and dark, at 1280 px, with the data of the project (`make demo` makes one).
 """
