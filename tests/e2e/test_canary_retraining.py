@@ -8,7 +8,7 @@ from e2e.kit import WINDOW, Up, edit_policy
 from kit.commands import trimtab
 from kit.decisions import decide
 from kit.waiting import wait_for
-from trimtab.app.loop.workflows import workflow_id
+from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.project.mlflow_access import open_registry
 from trimtab.app.project.workspace import open_workspace
 from trimtab.records.control import WorkflowStep

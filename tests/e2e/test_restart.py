@@ -9,7 +9,7 @@ from kit.commands import trimtab
 from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.loop.steering import read_progress
-from trimtab.app.loop.workflows import workflow_id
+from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.project.workspace import open_workspace
 from trimtab.control.resolve import resolve
 from trimtab.records.control import WorkflowStep

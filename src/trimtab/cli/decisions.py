@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from typing import Annotated, get_args
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
+from trimtab.app.loop.workflows import Workflows
 from trimtab.app.reports.decision_list import DecisionFilter, DecisionOutcome, MatrixCell, count_cells, list_decisions
 from trimtab.cli.context import Context, Verbs, option_choice, option_time
 from trimtab.cli.terminal import console
@@ -61,7 +63,10 @@ def decisions(
     if matrix:
         context.show(count_cells(workspace, wanted), partial(_show_cells, console))
     else:
-        context.show(list_decisions(workspace, wanted, limit=limit or None), partial(_show_decisions, console))
+        with closing(Workflows(workspace.workflows_url)) as workflows:
+            died = {each.decision: each.reason for each in workflows.dead()}
+        found = list_decisions(workspace, wanted, limit=limit or None, died=died)
+        context.show(found, partial(_show_decisions, console))
 
 
 def _show_decisions(console: Console, found: Sequence[DecisionOutcome]) -> None:

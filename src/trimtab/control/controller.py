@@ -15,7 +15,7 @@ from typing import Protocol
 from trimtab import units
 from trimtab.clock import Clock, to_micros
 from trimtab.control.cause import Cause, gather
-from trimtab.control.decision import Draft, decide
+from trimtab.control.decision import Draft
 from trimtab.control.failures import ask_about_failure, last_good_data
 from trimtab.control.history import ControlEvents, ControlHistory, champions, gather_history
 from trimtab.control.holds import active_freeze, freeze_reason
@@ -24,9 +24,9 @@ from trimtab.control.quarantine_steps import QuarantineSteps
 from trimtab.control.refresh import due, labelled_rows
 from trimtab.control.resolve import expire, supersede
 from trimtab.control.retrain_requests import about, decide_request, open_requests
-from trimtab.control.reviews import pending_reviews, proposes_retraining
+from trimtab.control.reviews import ESCALATE, pending_reviews, proposes_retraining
 from trimtab.control.rollback import broken_limits, decide_rollback
-from trimtab.control.routine import Situation, decide_due, decide_with_refresh, watch_promotion
+from trimtab.control.routine import Situation, decide_window
 from trimtab.control.suspicion import Stretch, held
 from trimtab.control.way_back import Lead, leads
 from trimtab.control.window_facts import Before
@@ -39,10 +39,6 @@ from trimtab.stores.metadata.contract import Metadata, latest, newest_until, new
 
 GUARDED = "/guarded"
 """Suffix of the ids of windows that the gateway's guard decides on, at any time."""
-
-ESCALATE = "escalate"
-"""Step of a review's workflow: it has waited too long. It is the controller's, so it does not show that the workflow
-has begun."""
 
 ANY_CHAMPION: tuple[Trigger, ...] = ("routine", "data", "request")
 """Triggers of retrainings that are no answer to what a champion did, so another champion does not end them."""
@@ -168,24 +164,19 @@ class Controller:
         return replace(draft, reasons=(*draft.reasons, *last_good_data(self._metadata, self._tables)))
 
     def _judge_matured(self, window: WindowReport, history: ControlHistory) -> Draft:
-        if self.policy.retrain.refresh is not None or self.policy.rollout.watch is None:
-            return self._judge_rows(window, history)
-        suspected = held(self._metadata, self._model, as_of=window.end)
-        ahead = self._leads(window, suspected)
-        return watch_promotion(self._judge_rows(window, history), self.policy, history, ahead)
-
-    def _judge_rows(self, window: WindowReport, history: ControlHistory) -> Draft:
         cause, policy = self._cause(window), self.policy
-        if policy.retrain.refresh is None and policy.retrain.on_new_data is None:
-            return decide(cause, policy, history)
-        quarantined = self._quarantine.judge(cause, policy)
-        suspected = held(self._metadata, self._model, as_of=window.end)
-        rows = labelled_rows(self._metadata, self._model, history, until=window.end, suspected=suspected)
-        found = due(cause, policy, rows)
-        if policy.retrain.refresh is None:
-            return decide(cause, policy, history) if found is None else decide_due(cause, policy, history, found)
-        ahead = self._leads(window, suspected)
-        return decide_with_refresh(cause, policy, history, Situation(quarantined=quarantined, leads=ahead, due=found))
+        by_rows = policy.retrain.refresh is not None or policy.retrain.on_new_data is not None
+        watched = policy.retrain.refresh is not None or policy.rollout.watch is not None
+        situation = Situation()
+        if by_rows or watched:
+            quarantined = self._quarantine.judge(cause, policy)
+            suspected = held(self._metadata, self._model, as_of=window.end)
+            ahead = self._leads(window, suspected) if watched else ()
+            situation = Situation(quarantined=quarantined, leads=ahead)
+            if by_rows:
+                rows = labelled_rows(self._metadata, self._model, history, until=window.end, suspected=suspected)
+                situation = replace(situation, due=due(cause, policy, rows))
+        return decide_window(cause, policy, history, situation)
 
     def _leads(self, window: WindowReport, suspected: Sequence[Stretch]) -> tuple[Lead, ...]:
         metric = self.policy.rollout.promote_when.metric

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
 
-from trimtab.control.brakes import BRAKES, NAMES, Brake, BrakeInput, Wanted, pipe_to_check
+from trimtab.control.brakes import BRAKES, NAMES, Brake, BrakeInput, SofterAction, Wanted, pipe_to_check
 from trimtab.control.cause import Cause
 from trimtab.control.drift_reasons import drift_reasons
 from trimtab.control.history import ControlHistory
@@ -20,6 +20,14 @@ REVIEW_P = 0.01
 """A window whose own p-value is below this opens a review only: one window in a hundred does by chance."""
 
 SEVERITY: tuple[Wanted, ...] = ("monitor", "review", "retrain")
+
+
+@dataclass(frozen=True)
+class AskedBrake:
+    """A brake that was asked. softened: what it said; None when it did not apply."""
+
+    name: str
+    softened: SofterAction | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +50,8 @@ class Draft:
     """Name of the brake that softened the action last (brakes.NAMES); empty: none did."""
     held_until: datetime | None = None
     """Event time at which it ends by itself, if that is known."""
+    asked: tuple[AskedBrake, ...] = ()
+    """The brakes in their order, until nothing was left to soften."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class Braked:
     action: Wanted
     held_by: str = ""
     held_until: datetime | None = None
+    asked: tuple[AskedBrake, ...] = ()
 
 
 def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
@@ -80,6 +91,7 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
         reasons=tuple(reasons),
         held_by=found.held_by,
         held_until=found.held_until,
+        asked=found.asked,
     )
 
 
@@ -95,7 +107,7 @@ def braked(
     brakes: Sequence[Brake] = BRAKES,
 ) -> Braked:
     """Apply the brakes in order until nothing is left to soften; their reasons are added to `reasons`."""
-    found = Braked(wanted)
+    found, asked = Braked(wanted), []
     for brake in brakes:
         if found.action == "monitor":
             break
@@ -104,7 +116,10 @@ def braked(
                 cause=cause, impact=impact, policy=policy, history=history, wanted=found.action, proposal=proposal
             )
         )
-        if softened is not None and SEVERITY.index(softened.action) < SEVERITY.index(found.action):
+        if softened is not None and SEVERITY.index(softened.action) >= SEVERITY.index(found.action):
+            softened = None
+        asked.append(AskedBrake(NAMES[brake], softened))
+        if softened is not None:
             found = Braked(softened.action, NAMES[brake], softened.until)
             reasons.append(softened.reason)
-    return found
+    return replace(found, asked=tuple(asked))

@@ -36,6 +36,8 @@ class JudgedImpact:
     per_day: float
     level: Level
     reason: str
+    low: float | None = None
+    """Lower end of the 95 % interval, from which the level follows; None when no money was compared."""
 
 
 def judge(cause: Cause, policy: Impact) -> JudgedImpact:
@@ -74,6 +76,7 @@ def judge(cause: Cause, policy: Impact) -> JudgedImpact:
             f"{avoidable.said(currency)} ({avoidable.sure}{avoidable.stretch}{total}): "
             f"{level} impact ({limit.get(level, f'from {policy.high:,.0f}')})"
         ),
+        low=avoidable.low,
     )
 
 

@@ -102,13 +102,15 @@ def digest(decision: Decision) -> str:
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
-def verify_chain(decisions: Iterable[Decision]) -> None:
+def verify_chain(decisions: Iterable[Decision], *, after: Decision | None = None) -> None:
     """Check numbers, links and hashes of one model's decisions, oldest first.
+
+    after: the decision before the first of them, which is not checked itself; None when they begin with number 1.
 
     Raises StoreError naming the first decision that was changed, removed or put in.
     """
-    previous = GENESIS
-    for number, decision in enumerate(decisions, start=1):
+    previous = GENESIS if after is None else after.hash
+    for number, decision in enumerate(decisions, start=1 if after is None else after.number + 1):
         if decision.number != number:
             raise StoreError(f"the ledger is broken: decision {number} is missing before '{decision.id}'")
         if decision.previous_hash != previous:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from trimtab.records.control import Decision, Resolution
 from trimtab.stores.metadata.contract import Metadata
 
+ESCALATE = "escalate"
+"""Step of a review's workflow: it has waited too long. It is the controller's, so it does not show that the workflow
+has begun."""
+
 
 def proposes_retraining(decision: Decision) -> bool:
     """Return True if a review proposes a retraining, which it does when the matrix asks for one.

@@ -30,7 +30,7 @@ from trimtab.control.brakes import (
     replaced,
 )
 from trimtab.control.cause import Cause
-from trimtab.control.decision import Braked, Draft, braked
+from trimtab.control.decision import Braked, Draft, braked, decide
 from trimtab.control.drift_reasons import drift_reasons
 from trimtab.control.history import ControlHistory
 from trimtab.control.impact import judge
@@ -78,6 +78,15 @@ class _Chosen:
     to_version: int | None = None
 
 
+def decide_window(cause: Cause, policy: Policy, history: ControlHistory, situation: Situation) -> Draft:
+    """Return what to do about a matured window: by the refresh of the policy, else by new data, else by the matrix."""
+    if policy.retrain.refresh is not None:
+        return decide_with_refresh(cause, policy, history, situation)
+    due = situation.due
+    draft = decide(cause, policy, history) if due is None else decide_due(cause, policy, history, due)
+    return draft if policy.rollout.watch is None else watch_promotion(draft, policy, history, situation.leads)
+
+
 def decide_with_refresh(cause: Cause, policy: Policy, history: ControlHistory, situation: Situation) -> Draft:
     """Return what to do about a matured window where the policy refreshes models, with every reason."""
     impact = judge(cause, policy.impact)
@@ -106,6 +115,7 @@ def decide_with_refresh(cause: Cause, policy: Policy, history: ControlHistory, s
         judged=history.champion if lead else None,
         held_by=held.held_by,
         held_until=held.held_until,
+        asked=held.asked,
     )
 
 

@@ -6,11 +6,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
-from trimtab.app.loop.workflows import workflow_id
+from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.project.mlflow_access import set_aliases
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.control.controller import ESCALATE
+from trimtab.control.reviews import ESCALATE
 from trimtab.errors import Conflict
 from trimtab.records.control import Decision, WorkflowStep
 

@@ -18,15 +18,14 @@ from trimtab import units
 from trimtab.app.gateway.turns import unmeasured
 from trimtab.app.jobs import training_places
 from trimtab.app.jobs.passing_failures import MayPass, may_pass
+from trimtab.app.loop.workflow_names import WORKFLOW, workflow_id
 from trimtab.app.loop.workflows import (
     APPLICATION,
     QUEUE,
     STEPS_VERSION,
     UNFINISHED,
-    WORKFLOW,
     engine_options,
     store_errors,
-    workflow_id,
 )
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.mlflow_access import set_aliases

@@ -21,7 +21,8 @@ from trimtab.app.loop.monitors import open_monitor, windows_before_service
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.loop.scheduled_compaction import ScheduledCompaction, ScheduledUpkeep
 from trimtab.app.loop.watch import Watch
-from trimtab.app.loop.workflows import Workflows, workflow_id
+from trimtab.app.loop.workflow_names import workflow_id
+from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project import process_files
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.workspace import Workspace

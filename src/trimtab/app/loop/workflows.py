@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trimtab.app.loop.workflow_names import DEAD, WORKFLOW, workflow_id
 from trimtab.clock import SystemClock, to_micros
 from trimtab.errors import StoreError, UsageError, nearest
 from trimtab.lazy_library import LazyLibrary
@@ -28,15 +29,12 @@ else:  # they take a second to import, and a project without a retraining needs 
     dbos, sa = LazyLibrary("dbos"), LazyLibrary("sqlalchemy")
 
 APPLICATION = "trimtab"
-WORKFLOW = "retrain"
 QUEUE = "retraining"
 """Where other processes leave workflows for `trimtab up`."""
 STEPS_VERSION = "0.2.0"
 """Of the order of the steps in retraining.py, not of Trimtab: DBOS resumes a workflow only under the version that it
 was started with, so a workflow that waits survives an upgrade. Change it when the steps change."""
 UNFINISHED = ["PENDING", "ENQUEUED"]
-DEAD = ["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED"]
-"""Ended without a result: nothing resumes them but a person."""
 FAILED_STEP = "ERROR"
 SUBSECOND_SQLITE = (3, 42, 0)
 """Since this version unixepoch('subsec') has milliseconds; before, it is NULL, or missing (sqlite.org/releaselog)."""
@@ -82,11 +80,6 @@ def engine_options(url: str) -> dict[str, Any]:
     return {"connect_args": {"factory": Connection}} if _is_sqlite(url) else {}
 
 
-def workflow_id(decision: str) -> str:
-    """Return the id of the workflow that a decision starts."""
-    return f"{WORKFLOW}/{decision}"
-
-
 @contextmanager
 def store_errors(url: str) -> Iterator[None]:
     """Turn what DBOS or its database raise into StoreError, which names the database without its password."""
@@ -126,7 +119,7 @@ class Workflows:
             DeadWorkflow(
                 id=w.workflow_id, model=_argument(w, 0), decision=_argument(w, 1), status=w.status, reason=_why(w)
             )
-            for w in self._list(DEAD)
+            for w in self._list(list(DEAD))
         ]
 
     def start(self, decision: Decision, *, as_of: datetime, approved: bool) -> str:
@@ -179,7 +172,7 @@ class Workflows:
         if _is_sqlite(self._url) and not Path(self._url.removeprefix("sqlite:///")).exists():
             return ()
         with store_errors(self._url):
-            return self._client.list_workflows(name=WORKFLOW, status=status, load_output=status == DEAD)
+            return self._client.list_workflows(name=WORKFLOW, status=status, load_output=status == list(DEAD))
 
     @cached_property
     def _engine(self) -> sa.Engine:

@@ -137,7 +137,7 @@ def loop_overview(workspace: Workspace, *, page: int = 1) -> LoopOverview:
     """Return the first page. page: of the models, from 1 on."""
     names = tuple(workspace.project.definitions.models)
     briefs = _briefs(workspace)
-    waits = _waits(workspace, names)
+    waits = waiting_decisions(workspace, names)
     gateway = running_gateway(workspace.run_folder)
     loop = holder(workspace, LOOP)
     first = (page - 1) * PAGE_MODELS
@@ -205,7 +205,7 @@ def _urgency(brief: ModelBrief) -> tuple[int, int, int, float, str]:
     return -len(brief.waits), bands.get(brief.tone, 3), impacts.get(brief.impact, 3), -lost, brief.model
 
 
-def _waits(workspace: Workspace, names: Sequence[str]) -> tuple[Waiting, ...]:
+def waiting_decisions(workspace: Workspace, names: Sequence[str]) -> tuple[Waiting, ...]:
     """Return what waits for a person, oldest first; what proposes a retraining comes before what is only to be seen."""
     now, policy = workspace.now(), workspace.project.policy
     found = [

@@ -54,8 +54,9 @@ class DecisionMark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecisionGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Decisions in a row that are equal in band, impact, cell, action and trigger; numbers and times of all."""
+    """Decisions in a row that are equal in model, band, impact, cell, action and trigger; numbers and times of all."""
 
+    model: str
     first: int
     last: int
     windows: int
@@ -167,13 +168,14 @@ def decision_groups(policy: Policy, decisions: Sequence[Decision]) -> tuple[Deci
 
 
 def _same(one: Decision, other: Decision) -> bool:
-    kind = [(d.band, d.impact, d.cell, d.action, d.trigger) for d in (one, other)]
+    kind = [(d.model, d.band, d.impact, d.cell, d.action, d.trigger) for d in (one, other)]
     return one.action == "monitor" and kind[0] == kind[1]
 
 
 def _group(policy: Policy, group: Sequence[Decision]) -> DecisionGroup:
     newest, oldest = group[0], group[-1]
     return DecisionGroup(
+        model=newest.model,
         first=oldest.number,
         last=newest.number,
         windows=len(group),

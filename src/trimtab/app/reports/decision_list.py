@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from trimtab.app.loop.workflows import WORKFLOW, Workflows
+from trimtab.app.loop.workflow_names import WORKFLOW, dead_decisions, workflow_id
 from trimtab.app.project.workspace import Workspace
-from trimtab.control.controller import ESCALATE
 from trimtab.control.history import STOP
-from trimtab.control.reviews import proposes_retraining
+from trimtab.control.reviews import ESCALATE, proposes_retraining
 from trimtab.policy.matrix import Matrix
 from trimtab.records.control import Decision, Resolution, Trigger, WorkflowStep
 from trimtab.records.record import Action, Level
 from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import Between
 
 LEVELS: tuple[Level, ...] = ("low", "medium", "high")
 
@@ -29,6 +29,29 @@ State = Literal[
 ]  # fmt: skip
 ENDS: dict[str, State] = {STOP: "stopped", "promote": "promoted", "abandon": "abandoned"}
 """By the last step of a workflow."""
+
+
+Effect = Literal["as_said", "held_back", "raised"]
+"""How the action of a decision compares with what the matrix or the refresh said: the same, softer, or stronger."""
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""From the softest to the strongest."""
+BRAKES: Mapping[str, str] = MappingProxyType(
+    {
+        "replaced": "replaced",
+        "frozen": "frozen",
+        "no_harm_shown": "no harm shown",
+        "broken_pipe": "broken pipe",
+        "little_reference": "too little reference",
+        "cooldown": "cooldown",
+        "retry_after": "pause after a refusal",
+        "budget": "budget",
+        "review_open": "review open",
+        "retraining_under_way": "retraining under way",
+    }
+)
+"""Decision.held_by -> its word for readers."""
+PAGE = 200
+"""Decisions that are read together."""
 
 
 class DecisionOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,13 +78,33 @@ class DecisionFilter:
     trigger: Trigger | None = None
     since: datetime | None = None
     until: datetime | None = None
+    band: str | None = None
+    impact: Level | None = None
+    cell: Action | None = None
+    effect: Effect | None = None
+    held_by: str | None = None
+    """Name of a brake."""
+    answered_by: str | None = None
+    """Name of a person."""
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What the metadata store can look for by itself."""
+        names = ("model", "action", "band", "impact", "cell", "held_by")
+        found: dict[str, Any] = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return found if self.until is None else found | {"start": Between(None, self.until)}
+
+    @property
+    def store_finds_all(self) -> bool:
+        """Whether the metadata store finds what is wanted without a look at the decisions."""
+        return (self.since, self.effect, self.trigger, self.answered_by) == (None,) * 4
 
     def matches(self, decision: Decision) -> bool:
-        """Return True if a decision of the wanted model and action is wanted."""
+        """Return True if a decision that the store has found is wanted; `answered_by` is not looked at."""
         return (
             self.trigger in (None, decision.trigger)
             and (self.since is None or decision.end > self.since)
-            and (self.until is None or decision.start < self.until)
+            and self.effect in (None, effect_of(decision))
         )
 
 
@@ -76,16 +119,55 @@ class MatrixCell(msgspec.Struct, frozen=True, kw_only=True):
     """What was done about them, after the brakes."""
 
 
-def list_decisions(workspace: Workspace, wanted: DecisionFilter, *, limit: int | None) -> list[DecisionOutcome]:
+def effect_of(decision: Decision) -> Effect:
+    """Return how the action of a decision compares with its cell; a broken limit does not ask the matrix."""
+    done, said = ACTIONS.index(decision.action), ACTIONS.index(decision.cell)
+    if decision.trigger == "limit":
+        return "held_back" if decision.action == "monitor" else "as_said"
+    return "as_said" if done == said else "held_back" if done < said else "raised"
+
+
+def list_decisions(
+    workspace: Workspace,
+    wanted: DecisionFilter,
+    *,
+    limit: int | None,
+    before: str | None = None,
+    died: Mapping[str, str] | None = None,
+) -> list[DecisionOutcome]:
     """Return the decisions that match with their outcomes, newest first.
 
     Args:
         workspace: an open project.
         wanted: which decisions.
         limit: most decisions to return; None for all.
+        before: id of the last decision of the page before.
+        died: why the workflow ended without a result, by decision; None reads which did.
+
+    Raises:
+        NotFound: no decision has the id `before`.
     """
-    found = [d for d in _find(workspace, wanted) if wanted.matches(d)]
-    return _with_outcomes(workspace, found[:limit])
+    found: list[DecisionOutcome] = []
+    where, size = wanted.where, PAGE if limit is None else min(max(limit, 1), PAGE)
+    answered = _answered(workspace, wanted)
+    died = dead_decisions(workspace.workflows_url) if died is None else died
+    while limit is None or len(found) < limit:
+        page = workspace.metadata.find(Decision, limit=size, before=before, **where)
+        matching = [d for d in page if wanted.matches(d) and (answered is None or d.id in answered)]
+        found += outcomes_of(workspace, matching, died=died)
+        if len(page) < size:
+            break
+        before = page[-1].id
+    return found[:limit]
+
+
+def _answered(workspace: Workspace, wanted: DecisionFilter) -> set[str] | None:
+    """Return the decisions that the wanted person has answered; None when anybody or no one may have."""
+    if wanted.answered_by is None:
+        return None
+    where: dict[str, Any] = {} if wanted.model is None else {"model": wanted.model}
+    answers = workspace.metadata.find(Resolution, **where)
+    return {a.decision for a in answers if a.by == wanted.answered_by}
 
 
 def count_cells(workspace: Workspace, wanted: DecisionFilter) -> list[MatrixCell]:
@@ -98,10 +180,13 @@ def count_cells(workspace: Workspace, wanted: DecisionFilter) -> list[MatrixCell
     said: dict[tuple[str, Level], Action] = {
         (name, level): getattr(band, level) for name, band in matrix.root.items() for level in LEVELS
     }
-    for decision in _find(workspace, wanted):
+    for decision in _loud(workspace, wanted):
         if decision.trigger == "matrix" and wanted.matches(decision):
             met[decision.band, decision.impact][decision.action] += 1
             said.setdefault((decision.band, decision.impact), decision.cell)
+    for (band, impact), number in _quiet(workspace, wanted, tuple(said)).items():
+        if number:
+            met[band, impact]["monitor"] += number
     return [
         MatrixCell(
             band=band, impact=impact, says=says, windows=met[band, impact].total(), actions=dict(met[band, impact])
@@ -110,28 +195,60 @@ def count_cells(workspace: Workspace, wanted: DecisionFilter) -> list[MatrixCell
     ]
 
 
-def _find(workspace: Workspace, wanted: DecisionFilter) -> list[Decision]:
-    where: dict[str, Any] = {"model": wanted.model, "action": wanted.action}
-    return list(workspace.metadata.find(Decision, **{key: value for key, value in where.items() if value is not None}))
+def _loud(workspace: Workspace, wanted: DecisionFilter) -> list[Decision]:
+    """Return the decisions that did something, or would have without a brake; all of them where the store cannot count
+    the others by itself."""
+    where, find = wanted.where, workspace.metadata.find
+    if not _counts_cells(wanted):
+        return list(find(Decision, **where))
+    acting, quiet = ACTIONS[1:], where | {"action": "monitor"}
+    held = quiet | {"cell": "monitor", "held_by": tuple(BRAKES)}
+    loud = ({**where, "action": acting}, {**quiet, "cell": acting}, held)
+    return [decision for each in loud for decision in find(Decision, **each)]
 
 
-def _with_outcomes(workspace: Workspace, decisions: Sequence[Decision]) -> list[DecisionOutcome]:
-    if not decisions:
-        return []
+def _quiet(
+    workspace: Workspace, wanted: DecisionFilter, cells: Sequence[tuple[str, Level]]
+) -> dict[tuple[str, Level], int]:
+    """Return the number of decisions to monitor what the matrix says to monitor, by cell."""
+    if not _counts_cells(wanted):
+        return {}
+    count, found = workspace.metadata.count, {}
+    for band, impact in cells:
+        where = wanted.where | {"band": band, "impact": impact, "action": "monitor", "cell": "monitor"}
+        number = count(Decision, **where)
+        found[band, impact] = number - (count(Decision, **where | {"held_by": tuple(BRAKES)}) if number else 0)
+    return found
+
+
+def _counts_cells(wanted: DecisionFilter) -> bool:
+    """Return True if the metadata store can count the decisions of each cell."""
+    own = (wanted.action, wanted.cell, wanted.band, wanted.impact, wanted.held_by)
+    return wanted.store_finds_all and own == (None,) * 5
+
+
+def outcomes_of(
+    workspace: Workspace, decisions: Sequence[Decision], *, died: Mapping[str, str] | None = None
+) -> list[DecisionOutcome]:
+    """Return decisions with their answers and what became of them. died: as of `list_decisions`."""
+    acted = tuple(d.id for d in decisions if d.action != "monitor")
+    if not acted:
+        return [DecisionOutcome(decision=d, resolution=None, state="nothing to do", became="") for d in decisions]
     metadata = workspace.metadata
-    models = tuple(sorted({d.model for d in decisions}))
-    answers = {r.decision: r for r in metadata.find(Resolution, model=models)}
-    revisions = {r.cause: r for r in metadata.find(Revision, model=models)}
-    own = {r.id for r in revisions.values() if r.cause.startswith(f"{WORKFLOW}/")}
+    answers = {r.decision: r for r in metadata.find(Resolution, decision=acted)}
+    rolled = {r.cause: r for r in metadata.find(Revision, cause=acted)}
     steps: dict[str | None, list[WorkflowStep]] = defaultdict(list)
-    for step in metadata.find(WorkflowStep, oldest_first=True, model=models):
+    for step in metadata.find(WorkflowStep, oldest_first=True, workflow=tuple(map(workflow_id, acted))):
         steps[step.decision].append(step)
-    with closing(Workflows(workspace.workflows_url)) as workflows:
-        died = {each.decision: each.reason for each in workflows.dead()}
+    ends = tuple({s.refers_to for found in steps.values() for s in found if s.step == "abandon" and s.refers_to})
+    numbers = tuple(int(id_.rpartition("#")[2]) for id_ in ends)
+    made = metadata.find(Revision, number=numbers) if numbers else ()
+    own = {r.id for r in made if r.cause.startswith(f"{WORKFLOW}/")}
+    died = dead_decisions(workspace.workflows_url) if died is None else died
     found = []
     for d in decisions:
         answer = answers.get(d.id)
-        state, became = _outcome(d, answer, steps[d.id], revisions.get(d.id), own, died.get(d.id))
+        state, became = _outcome(d, answer, steps[d.id], rolled.get(d.id), own, died.get(d.id))
         found.append(DecisionOutcome(decision=d, resolution=answer, state=state, became=became))
     return found
 

@@ -13,15 +13,15 @@ from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.ingestion.streaming import streaming_sources
 from trimtab.app.loop.machine_use import NO_MODEL
 from trimtab.app.loop.steering import read_progress
-from trimtab.app.loop.workflows import Workflows, workflow_id
+from trimtab.app.loop.workflow_names import workflow_id
+from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.kpi_streams import kpi_streams
 from trimtab.app.reports.label_waits import estimates, label_waits
 from trimtab.clock import from_micros, to_micros
-from trimtab.control.controller import ESCALATE
 from trimtab.control.holds import active_freeze, event_time, freeze_reason
-from trimtab.control.reviews import open_notes, pending_reviews
+from trimtab.control.reviews import ESCALATE, open_notes, pending_reviews
 from trimtab.control.suspects import HELD, suspected_stretches
 from trimtab.errors import NotFound, StoreError
 from trimtab.records.control import Decision, WorkflowStep

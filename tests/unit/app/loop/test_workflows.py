@@ -15,7 +15,8 @@ from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.retraining import APPROVAL, Retraining
 from trimtab.app.loop.steering import decide_once
-from trimtab.app.loop.workflows import Connection, Workflows, workflow_id
+from trimtab.app.loop.workflow_names import dead_decisions, workflow_id
+from trimtab.app.loop.workflows import Connection, Workflows
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.doctor import examine
 from trimtab.app.reports.status import status as read_status
@@ -172,6 +173,7 @@ def test_a_dead_workflow_is_reported_and_goes_on_when_restarted(
     assert [dead["id"] for dead in read_status(workspace)["dead_workflows"]] == [workflow]
     # then it is reported with its decision, and doctor says how to restart it
     assert [(dead.id, dead.decision, dead.status) for dead in workflows.dead()] == [(workflow, review.id, status)]
+    assert list(dead_decisions(workspace.workflows_url)) == [review.id]
     found = [finding for finding in examine(workspace.project.folder, "local") if workflow in finding.subject]
     assert [(finding.verdict, f"trimtab workflows restart {workflow}" in finding.remedy) for finding in found] == [
         ("warn", True)
@@ -180,6 +182,7 @@ def test_a_dead_workflow_is_reported_and_goes_on_when_restarted(
     workflows.restart(workflow)
     run_until_it_waits(workspace, workflow)
     assert workflows.dead() == []
+    assert dead_decisions(workspace.workflows_url) == {}
 
 
 def test_only_a_dead_workflow_is_restarted_or_forgotten(
