@@ -17,7 +17,6 @@ from rich.text import Text
 
 from trimtab.app.backtest.backtest import Asked, backtest
 from trimtab.app.ingestion.streaming import stream as run_streams
-from trimtab.app.loop.event_lines import counted_reason
 from trimtab.app.project import templates
 from trimtab.app.project.broker import start_broker
 from trimtab.app.project.process_files import Stop
@@ -31,6 +30,7 @@ from trimtab.cli.stages import run_all
 from trimtab.cli.terminal import console, heading, say
 from trimtab.cli.views import ACTION_STYLE, quality, show_comparison, show_summary, table
 from trimtab.clock import parse_time
+from trimtab.control.decision import counted_reason
 from trimtab.errors import UsageError, nearest
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.monitoring import WindowReport

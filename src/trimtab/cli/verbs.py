@@ -53,6 +53,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ledger": ("ledger", "Verify the chain of all decisions, or accept breaks of it."),
     "labels": ("labels", "Take the outcomes in a file as labels."),
     "kpi": ("kpi", "Add points to business KPIs, and show their windows."),
+    "alerts": ("alerts.alerting", "List the messages that were sent, show what waits, or try a channel out."),
     "log": ("log", "Show rows of the prediction log, or compact it now."),
     "lineage": ("look", "Trace a prediction back to code, data and features."),
 }

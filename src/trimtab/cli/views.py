@@ -144,6 +144,12 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         newest = kpi["newest"]
         said = f"{newest['start'][:16].replace('T', ' ')}  {newest['reason']}" if newest else "no window is closed yet"
         console.print(f"KPI {kpi['stream']} of {kpi['model']}: {escape(said)}", soft_wrap=True)
+    for channel in found["alerts"]["channels"]:
+        if channel["reason"] is not None:
+            said = f"channel {channel['channel']}: not reached, {channel['waiting']} wait: {channel['reason']}"
+            console.print(escape(said), soft_wrap=True)
+    if found["alerts"]["trouble"] is not None:
+        console.print(f"alerts: {found['alerts']['trouble']}", soft_wrap=True)
     if (steering := found["steering"]) is not None:
         taken = {"taken in": steering["labels"], "unmatched": steering["unmatched_labels"]}
         console.print(f"labels: {counted(taken)}")

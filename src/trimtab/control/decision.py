@@ -13,11 +13,14 @@ from trimtab.control.drift_reasons import drift_reasons
 from trimtab.control.history import ControlHistory
 from trimtab.control.impact import JudgedImpact, judge
 from trimtab.policy.model import Policy
-from trimtab.records.control import Trigger
+from trimtab.records.control import Decision, Trigger
 from trimtab.records.record import Action, Level
 
 REVIEW_P = 0.01
 """A window whose own p-value is below this opens a review only: one window in a hundred does by chance."""
+
+REMARKS = ("it takes the place of", "it serves again", "a person is told", "the last good version of table")
+"""How those reasons of decisions begin that say what else happens, rather than why."""
 
 SEVERITY: tuple[Wanted, ...] = ("monitor", "review", "retrain")
 
@@ -123,3 +126,16 @@ def braked(
             found = Braked(softened.action, NAMES[brake], softened.until)
             reasons.append(softened.reason)
     return replace(found, asked=tuple(asked))
+
+
+def counted_reason(decision: Decision) -> str:
+    """Return the reason that a decision's action follows from.
+
+    A broken limit names the limit that was broken first. Otherwise the reasons go from what was seen over the matrix or
+    the routine to the brakes, so the last one counted; those that begin with one of REMARKS are passed over.
+    """
+    reasons: Sequence[str] = [r for r in decision.reasons if not r.startswith(REMARKS)]
+    if not reasons:
+        return ""
+    limit = decision.trigger == "limit" or (decision.action == "rollback" and decision.trigger != "lead")
+    return reasons[0] if limit else reasons[-1]

@@ -5,12 +5,13 @@ Both end by event time, so a replay is held back where the live system was.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from trimtab.clock import Clock
 from trimtab.errors import Conflict, UsageError
-from trimtab.policy.decide import WEEKDAYS, Decide
+from trimtab.policy.decide import WEEKDAYS, Decide, Weekday
 from trimtab.records.control import Freeze
 from trimtab.records.monitoring import WindowReport
 from trimtab.stores.metadata.contract import Metadata, latest
@@ -35,8 +36,27 @@ def freeze_reason(freeze: Freeze) -> str:
     return f"{what}{until} by {freeze.by}: {freeze.reason}"
 
 
-def quiet_reason(policy: Decide, time: datetime) -> str | None:
-    """Return the sentence that says that a time lies in the quiet hours, or None when it does not."""
+class QuietHours(Protocol):
+    """Hours of a day that a section of the policy names."""
+
+    @property
+    def quiet_hours(self) -> tuple[int, int] | None:
+        """Begin and end in minutes since midnight; None without them."""
+        ...
+
+    @property
+    def quiet_days(self) -> list[Weekday]:
+        """Days on which they begin; empty for every day."""
+        ...
+
+    @property
+    def timezone(self) -> str:
+        """Time zone in which they count."""
+        ...
+
+
+def quiet_until(policy: QuietHours, time: datetime) -> datetime | None:
+    """Return when the quiet hours end that a time lies in, or None when it lies in none."""
     if policy.quiet_hours is None:
         return None
     local = time.astimezone(ZoneInfo(policy.timezone))
@@ -49,6 +69,17 @@ def quiet_reason(policy: Decide, time: datetime) -> str | None:
         day = local if minute >= begin else local - timedelta(days=1)
     if not inside or (policy.quiet_days and WEEKDAYS[day.weekday()] not in policy.quiet_days):
         return None
+    last = day if begin < end else day + timedelta(days=1)
+    hour, rest = divmod(end, 60)
+    midnight = last.replace(hour=0, minute=0, second=0, microsecond=0)
+    return (midnight + timedelta(days=1) if hour == 24 else midnight.replace(hour=hour, minute=rest)).astimezone(UTC)
+
+
+def quiet_reason(policy: Decide, time: datetime) -> str | None:
+    """Return the sentence that says that a time lies in the quiet hours, or None when it does not."""
+    if policy.quiet_hours is None or quiet_until(policy, time) is None:
+        return None
+    end = policy.quiet_hours[1]
     return f"quiet hours until {end // 60:02}:{end % 60:02} {policy.timezone} (decide.quiet_hours)"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from trimtab import settings
 from trimtab.errors import DefinitionError, StageError, nearest
@@ -68,6 +69,26 @@ def reveal(value: str | Secret, where: str) -> str:
         StageError: the variable is not set, or its file cannot be read.
     """
     return _REFERENCE.sub(lambda found: _read(found[1], where), str(value))
+
+
+def reveal_in_url(url: str, where: str) -> str:
+    """Return a URL with the values of the secrets that it refers to, escaped as parts of it.
+
+    A URL that is one reference, such as `${OPS_URL}`, is the value as it is.
+
+    Args:
+        url: a text that may contain ${NAME}.
+        where: what needs it, for the message.
+
+    Returns:
+        The URL. Write it nowhere.
+
+    Raises:
+        StageError: the variable is not set, or its file cannot be read.
+    """
+    if _REFERENCE.fullmatch(url):
+        return reveal(url, where)
+    return _REFERENCE.sub(lambda found: quote(_read(found[1], where), safe=""), url)
 
 
 def _read(name: str, where: str) -> str:

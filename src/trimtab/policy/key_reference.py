@@ -94,7 +94,7 @@ def _filled(text: str) -> str:
         *most, last = (f"{value} for {of_models(named)}" for value, named in tasks.items())
         return f"{', '.join(most)} and {last}"
 
-    return re.sub(r"\{(\w+)\}", words, " ".join(text.split()))
+    return re.sub(r"(?<!\$)\{(\w+)\}", words, " ".join(text.split()))
 
 
 def _sections(model: type[BaseModel], path: str) -> Iterator[SectionKeys]:
@@ -141,7 +141,9 @@ def _type_words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(arguments)
     if get_origin(annotation) is list:
-        return "list of texts"
+        return (
+            f"list of {', '.join(get_args(arguments[0]))}" if get_origin(arguments[0]) is Literal else "list of texts"
+        )
     if get_origin(annotation) is dict:
         names = get_args(arguments[0])
         return f"number for each of {', '.join(names)}" if names else "keys and values"
@@ -172,6 +174,8 @@ def _as_yaml(value: Any) -> str:
         return NONE
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_yaml, value))}]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key}: {_as_yaml(each)}" for key, each in value.items()) + " }" if value else "{}"
     return str(value)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trimtab import units
 from trimtab.metric_catalog import CONTAMINATION, Task
+from trimtab.policy.alert_channels import Alerts
 from trimtab.policy.data_checks import (
     Distribution,
     Duplicates,
@@ -314,6 +315,8 @@ class Policy(Section):
     """Retraining as maintenance."""
     prices: Prices = Prices()
     """What computing costs."""
+    alerts: Alerts = Alerts()
+    """Who is told what the loop sees and does."""
     serving: Serving = Serving()
     """The gateway."""
     console: Console = Console()

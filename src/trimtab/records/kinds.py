@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trimtab.records.alert_records import Alert, AlertMessage, AlertPosition
 from trimtab.records.control import (
     Decision,
     Freeze,
@@ -53,6 +54,9 @@ RECORDS: dict[str, type[Record]] = {
         PolicyVersion,
         LedgerEntry,
         LedgerAcceptance,
+        Alert,
+        AlertMessage,
+        AlertPosition,
     )
 }
 """In the order in which they pass along the loop."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 
 from trimtab.clock import Clock
+from trimtab.control.decision import counted_reason
 from trimtab.records.control import Decision, Freeze, Resolution, WorkflowStep
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Metadata
 
 KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision, Freeze)
-
-REMARKS = ("it takes the place of", "it serves again", "a person is told", "the last good version of table")
-"""How those reasons of decisions begin that say what else happens, rather than why."""
 
 PAUSE = timedelta(seconds=1)
 """Least time between two reads of the store while this process has written nothing: other processes write, too."""
@@ -43,19 +41,6 @@ class NewEvents:
         for record in sorted(found, key=lambda record: record.created_at):
             if line := event_line(record):
                 yield f"{record.created_at:%Y-%m-%d %H:%M:%S}  {line}"
-
-
-def counted_reason(decision: Decision) -> str:
-    """Return the reason that a decision's action follows from.
-
-    A broken limit names the limit that was broken first. Otherwise the reasons go from what was seen over the matrix or
-    the routine to the brakes, so the last one counted; those that begin with one of REMARKS are passed over.
-    """
-    reasons: Sequence[str] = [r for r in decision.reasons if not r.startswith(REMARKS)]
-    if not reasons:
-        return ""
-    limit = decision.trigger == "limit" or (decision.action == "rollback" and decision.trigger != "lead")
-    return reasons[0] if limit else reasons[-1]
 
 
 def event_line(record: Record) -> str:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from trimtab.app.alerts.pulse import Heart
+from trimtab.app.alerts.running import AlertsProcess
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.ingestion.child import IngestionProcess
 from trimtab.app.ingestion.streaming import IN_MEMORY
@@ -164,6 +166,8 @@ def _run(
     own = gateway.is_own(found)
     say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
     ingestion = IngestionProcess(workspace, environment=environment)
+    alerts = AlertsProcess(workspace, environment=environment)
+    heart = Heart(workspace.run_folder, workspace.clock)
     steering = None
     try:
         _start_streams(ingestion, say)
@@ -179,14 +183,17 @@ def _run(
             ingestion.watch()
             if console is not None:
                 console.watch()
+            alerts.watch()
             try:
                 if steering is None:
                     steering = _open(workspace)
                     say("steering: monitor and controller are on again")
                 busy = steering.step()
+                heart.beat()
                 lines = list(events.lines(now=busy))
             except (StoreError, OSError) as error:  # a store may come back; what is in memory may be half done
                 log.error("the loop pauses for %g s, serving goes on: %s", pause, error)
+                heart.falter(str(error))
                 if steering is not None:
                     _close(steering)
                 steering = None
@@ -203,6 +210,8 @@ def _run(
             steering.close()
         if console is not None:
             console.stop()
+        heart.stop()
+        alerts.stop()
         ingestion.stop()
         left = gateway.stop()
         still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""

@@ -10,12 +10,13 @@ from typing import Any, Literal
 import msgspec
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
-from trimtab.app.loop.event_lines import KINDS, counted_reason, event_line
+from trimtab.app.loop.event_lines import KINDS, event_line
 from trimtab.app.overviews.facts import Tone, band_tone
 from trimtab.app.overviews.model_brief import ModelBrief, model_brief
 from trimtab.app.overviews.wording import SIGNALS, count, joined, money, sentence, window_name
 from trimtab.app.project.locks import LOOP, holder
 from trimtab.app.project.workspace import Workspace
+from trimtab.control.decision import counted_reason
 from trimtab.control.reviews import open_notes, pending_reviews, proposes_retraining
 from trimtab.records.control import Decision
 from trimtab.records.data import CheckReport, TableVersion

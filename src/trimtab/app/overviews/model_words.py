@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from trimtab.app.loop.event_lines import counted_reason
 from trimtab.app.overviews.facts import band_tone
 from trimtab.app.overviews.wording import day, instant, joined, money, sentence
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
 from trimtab.control.cause import COUNTED
+from trimtab.control.decision import counted_reason
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision, Trigger
 from trimtab.records.monitoring import Signal

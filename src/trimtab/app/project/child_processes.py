@@ -9,6 +9,8 @@ WORKER = (sys.executable, "-m", "trimtab.app.gateway.worker_program")
 TRAINING = (sys.executable, "-m", "trimtab.app.jobs.training_process")
 REPRODUCING = ("-m", "trimtab.app.runs.reproducing")
 """The arguments of the Python that the run is made again with."""
+APPRISE = (sys.executable, "-P", "-m", "trimtab.app.alerts.apprise_program")
+"""Without the present folder among the places of modules: Apprise imports what it finds by many names."""
 ALIASES = (sys.executable, "-m", "trimtab.app.rollout.aliases")
 READER = (sys.executable, "-m", "trimtab.app.overviews.reader_program")
 

@@ -73,6 +73,11 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
             _expect_name(where, key, reference.source, sorted(definitions.sources), "source")
     for name in policy.features.freshness:
         _expect_name(where, "features.freshness", name, sorted(definitions.views), "feature view")
+    for name, channel in policy.alerts.channels.items():
+        for named in channel.models or ():
+            _expect_name(where, f"alerts.channels.{name}.models", named, sorted(definitions.models), "model")
+        for band in channel.bands or ():
+            _expect_name(where, f"alerts.channels.{name}.bands", band, policy.decide.matrix.root, "band of the matrix")
     made = {name for model in definitions.models.values() for name in model.feature_names}
     for name, section in policy.gates.sections().items():
         for key, feature in section.features():

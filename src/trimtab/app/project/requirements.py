@@ -43,6 +43,7 @@ def missing_packages(project: Project, environment: Environment, *, grpc_port: i
             "confluent-kafka",
             "kafka",
         ),
+        ("alerts.channels", bool(project.policy.alerts.channels), "apprise", "apprise", "alerts"),
     ]
     for key, wanted, module, package, extra in asked:
         if wanted and find_spec(module) is None:

@@ -13,6 +13,8 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Literal
 
+from trimtab.app.alerts.alert_list import alert_trouble, channel_states
+from trimtab.app.alerts.sending import url_problem
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.definitions_file import load_definitions
@@ -77,6 +79,7 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     findings += _ledger(workspace)
     findings += _workflows(workspace)
     findings += [_loop(workspace), _gateway(workspace)]
+    findings += _alerts(workspace)
     for model in workspace.project.definitions.models:
         findings += [_serving(workspace, model), *_features(workspace, model)]
     return findings
@@ -242,6 +245,25 @@ def _workflows(workspace: Workspace) -> Iterator[Finding]:
         for dead in workflows.dead() if opened.verdict == "ok" else ():
             remedy = f"trimtab workflows restart {dead.id}, or trimtab workflows forget {dead.id}"
             yield Finding(f"workflow {dead.id}", "warn", f"ended without a result: {dead.reason}", remedy)
+
+
+def _alerts(workspace: Workspace) -> Iterator[Finding]:
+    """Look at each channel: its secrets, its URL, and whether the last messages arrived."""
+    for state in channel_states(workspace):
+        subject = f"channel {state.channel}"
+        wrong = url_problem(state.channel, workspace.project.policy.alerts.channels[state.channel])
+        if wrong is not None:
+            yield Finding(subject, "fail", wrong, f"mend alerts.channels.{state.channel}.url, or set its secrets", True)
+        elif state.reason is not None:
+            since = f" since {state.failing_since:%Y-%m-%d %H:%M} UTC" if state.failing_since else ""
+            yield Finding(
+                subject, "warn", f"not reached{since}: {state.reason}", f"trimtab alerts test {state.channel}"
+            )
+        else:
+            waits = plural(state.waiting, "alert")
+            yield Finding(subject, "ok", f"{waits} waiting; try it: trimtab alerts test {state.channel}")
+    if found := alert_trouble(workspace):
+        yield Finding("alerts", "ok", found)
 
 
 def _loop(workspace: Workspace) -> Finding:

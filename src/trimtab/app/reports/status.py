@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from trimtab.app.alerts.alert_list import alert_report
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.ingestion.streaming import streaming_sources
@@ -66,6 +67,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "streams": [_plain(one) for one in _streams(workspace)],
         **_workflows(workspace),
         "kpis": kpi_streams(workspace),
+        "alerts": alert_report(workspace),
         "views": _views(workspace),
         "processes": _processes(workspace),
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},

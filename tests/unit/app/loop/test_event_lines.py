@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trimtab.app.loop.event_lines import NewEvents, counted_reason
+from trimtab.app.loop.event_lines import NewEvents
 from trimtab.clock import ManualClock
 from trimtab.control.controller import Controller
+from trimtab.control.decision import counted_reason
 from trimtab.control.holds import set_freeze
 from trimtab.control.resolve import resolve
 from trimtab.policy.reader import parse_policy
