@@ -25,6 +25,7 @@ from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
 from trimtab.records.monitoring import IMPACT, MONEY_GAIN, Signal, WindowReport
 from trimtab.records.record import Record
+from trimtab.stats.intervals import row_interval
 from trimtab.stats.metrics import metric_value
 from trimtab.tasks import RULES
 
@@ -73,6 +74,7 @@ def judge_matured(
     if reference is not None and known.any():
         y, score = label[known], scored.scores[known]
         metrics |= quality(y, score, task=reference.task, threshold=reference.threshold, metric=metric)
+        metrics |= loss_bounds(y, score, task=reference.task, threshold=reference.threshold, metric=metric)
         made = mistakes.mean_mistakes(
             y, score, task=reference.task, threshold=reference.threshold, classes=reference.classes
         )
@@ -110,6 +112,19 @@ def quality(y: Floats, score: Floats, *, task: Task, threshold: float, metric: s
     """
     names = with_metric(BY_TASK[task].summary, metric, task)
     return {name: metric_value(name, y, score, threshold=threshold) for name in names}
+
+
+def loss_bounds(
+    y: Floats, score: Floats, *, task: Task, threshold: float, metric: str | None = None
+) -> dict[str, float]:
+    """Return METRIC_low and METRIC_high of the task's headline and of `metric`: their interval over the window's rows.
+
+    The confidence is that of `stats.intervals.row_interval`. NaN where the window shows none, such as of few rows.
+    """
+    names = with_metric(BY_TASK[task].summary[:1], metric, task)
+    found = {name: row_interval(name, y, score, threshold=threshold) for name in names}
+    ends = ((name, one.low, one.high) for name, one in found.items())
+    return {key: end for name, low, high in ends for key, end in ((f"{name}_low", low), (f"{name}_high", high))}
 
 
 def paired_gains(

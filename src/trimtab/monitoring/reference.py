@@ -7,7 +7,8 @@ matched the labels. Money is not in it but the mistakes are, so that a changed p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -20,13 +21,14 @@ from trimtab.bundle.spec import Limits
 from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.errors import DataError, nearest
-from trimtab.metric_catalog import PAIR, Task
+from trimtab.metric_catalog import BY_TASK, PAIR, Task
 from trimtab.monitoring import mistakes as impact
 from trimtab.monitoring.detection.segments import segment_excess
 from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
 from trimtab.monitoring.row_money import Names, RowMoney
 from trimtab.records.monitoring import SCORE, class_column, is_output
+from trimtab.records.training import UsualRange
 from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.profile import ColumnProfile, profile_matrix
@@ -35,6 +37,10 @@ from trimtab.tasks import RULES
 
 Floats = npt.NDArray[np.float64]
 
+MIN_USUAL_WINDOWS = 10
+"""With fewer windows nothing is usual for a metric."""
+USUAL = (0.05, 0.5, 0.95)
+"""Quantiles of the windows that are a metric's usual range."""
 SMALLEST_SHARE = 0.5
 """A window with a smaller share of the median window's rows is merged into the next one."""
 
@@ -53,6 +59,8 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     it."""
     expected: dict[str, float] = {}
     """Mistakes a prediction that the model expected of itself; references of earlier releases do not have it."""
+    metrics: dict[str, float] = {}
+    """The summary of the task, as of a matured window; references of earlier releases do not have it."""
 
 
 class _Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +182,14 @@ class Reference:
             return None
         beyond = (w.rows * (impact.money(w.mistakes, costs) - impact.money(w.expected, costs)) for w in known)
         return sum(beyond) / rows
+
+    def usual(self) -> dict[str, UsualRange]:
+        """Return the usual range of each metric that enough windows have."""
+        values: dict[str, list[float]] = {}
+        for name, value in (item for w in self.labelled if w is not None for item in w.metrics.items()):
+            values.setdefault(name, []).append(value)
+        found = {name: np.quantile(each, USUAL) for name, each in values.items() if len(each) >= MIN_USUAL_WINDOWS}
+        return {name: UsualRange(low=float(a), median=float(b), high=float(c)) for name, (a, b, c) in found.items()}
 
     def missing(self) -> tuple[float, ...]:
         """Return the share of missing feature values of each window."""
@@ -394,7 +410,13 @@ def _labelled(
         log_loss=metric_value("log_loss", y, score) if probable else None,
         squared_error=None if probable else float(RULES[task].squared(y, score, threshold).mean()),
         expected=expectation.mistakes(score, threshold=threshold, own=own, classes=priced),
+        metrics={name: value for name, value in _summary(y, score, task, threshold) if math.isfinite(value)},
     )
+
+
+def _summary(y: Floats, score: Floats, task: Task, threshold: float) -> Iterator[tuple[str, float]]:
+    for name in BY_TASK[task].summary:
+        yield name, metric_value(name, y, score, threshold=threshold)
 
 
 def _confidence(score: Floats, task: Task) -> float | None:

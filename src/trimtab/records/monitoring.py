@@ -60,7 +60,9 @@ class WindowReport(Record, frozen=True, kw_only=True):
     metrics: dict[str, float]
     """Label-based performance (matured), mean confidence, p50_ms, p99_ms, error_rate, cost, money_lost.
 
-    error_rate_low, p99_low_ms: lower confidence bounds of the version's share of failed rows and of its 99th
+    METRIC_low, METRIC_high: 95 % interval of the task's first metric, and of that of `promote_when`, from the spread of
+    the labelled rows, which count as independent (stats/intervals.py, `row_interval`); left out of windows that are too
+    small. error_rate_low, p99_low_ms: lower confidence bounds of the version's share of failed rows and of its 99th
     percentile; limits are compared with them. failed_requests: number of requests with failed rows.
     """
 

@@ -192,6 +192,15 @@ class Run(Record, frozen=True, kw_only=True):
     `too large` if it is not kept."""
 
 
+class UsualRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a metric usually lies: its 5th percentile, median and 95th percentile over the labelled reference
+    windows."""
+
+    low: float
+    median: float
+    high: float
+
+
 class Bundle(Record, frozen=True, kw_only=True):
     """A packaged model that can serve; id is `model/version`."""
 
@@ -214,3 +223,5 @@ class Bundle(Record, frozen=True, kw_only=True):
     threshold: float
     refit: str | None = None
     """The run that serves, when it was fitted again on all rows after the gates; None: the judged one serves."""
+    usual: Mapping[str, UsualRange] = {}
+    """By metric of a matured window; empty in older records, and metrics without enough windows are left out."""

@@ -9,6 +9,8 @@ bootstrap of ten days covers 88 % where it says 95 %. What is used here covers 9
   the first is right for few clusters, the second for skewed ones, and the larger distance counts;
 - the ends are computed on the scale on which the value is closer to normal (`Scale`), and moved out by 1 / clusters.
 
+`row_interval` gives the interval of a metric of one window from its rows, which it takes as independent.
+
 For repeated looks use paired_sequence.py.
 """
 
@@ -25,7 +27,8 @@ import numpy.typing as npt
 
 from trimtab.errors import DataError
 from trimtab.lazy_library import LazyLibrary
-from trimtab.metric_catalog import Scale
+from trimtab.metric_catalog import METRICS, Scale
+from trimtab.stats.metrics import metric_value, placements, row_values
 from trimtab.stats.schemes import Floats, Ints
 
 if TYPE_CHECKING:
@@ -41,6 +44,10 @@ MIN_BOOTSTRAPPED = 5
 MAX_STRETCH = 1.5
 """The studentised bootstrap moves an end out by at most this factor: where few clusters hold all that defines a value,
 its quantiles run away, and beyond it coverage hardly rises (benchmarks/intervals)."""
+MIN_ROWS = 30
+"""With fewer rows a window shows no interval of its metric."""
+MIN_OF_CLASS = 10
+"""With fewer ones or zeros it shows none of its area under the ROC curve."""
 MAX_CLUSTERS = 400
 """More of them are joined with their neighbours: the ends hardly move, and each cluster costs one evaluation."""
 
@@ -157,6 +164,69 @@ def difference_interval(
     return cluster_interval(
         difference, len(label), confidence=confidence, resamples=resamples, seed=seed, clusters=clusters
     )
+
+
+def row_interval(
+    name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshold: float | Floats = 0.5, confidence: float = 0.95
+) -> Interval:
+    """Return the interval of a metric of one window, from the spread of its rows.
+
+    The standard error of a mean over rows is s / sqrt(n); of rmse, by the delta method, that of the mean square divided
+    by twice the value; of the area under the ROC curve DeLong's, from the placements of ones and zeros. The ends are
+    value plus and minus t standard errors, with n - 1 degrees of freedom, on the scale of the logarithm, or of the
+    log-odds for values between 0 and 1. Rows count as independent, so it says how exactly the rows of this window
+    show its metric, not how much windows differ. Simulated, an interval of 0.95 covers 92 % or more from 60 rows on; of
+    rmse with heavy tails (errors of Student's t, 5 degrees of freedom) 88 % at 60 rows, 92 % at 150 and 94 % at 800.
+
+    Args:
+        name: a metric, such as log_loss; see `metric_value`.
+        y: labels, [rows].
+        scores: as of `metric_value`.
+        threshold: as of `metric_value`.
+        confidence: two-sided.
+
+    Returns:
+        The value and its interval; `clusters` is the number of rows. The limits are NaN for metrics that are neither a
+        mean over rows nor an area, for fewer than MIN_ROWS rows, for an area of fewer than MIN_OF_CLASS ones or zeros,
+        and where all rows are the same.
+
+    Raises:
+        UsageError: for an unknown metric.
+        DataError: as `metric_value`.
+
+    >>> y, p = np.tile([0.0, 1.0, 0.0, 0.0], 50), np.tile([0.2, 0.6, 0.1, 0.4], 50)
+    >>> found = row_interval("log_loss", y, p)
+    >>> f"{found.value:.3f} from {found.low:.3f} to {found.high:.3f}"
+    '0.338 from 0.314 to 0.363'
+
+    Source: DeLong, DeLong & Clarke-Pearson, Comparing the areas under two or more correlated receiver operating
+    characteristic curves, Biometrics 44 (1988).
+    """
+    value = metric_value(name, y, scores, threshold=threshold)
+    label, score = np.asarray(y, np.float64).ravel(), np.asarray(scores, np.float64)
+    error = _row_error(name, value, label, score, threshold) if len(label) >= MIN_ROWS else math.nan
+    bounded = METRICS[name].scale == "share"
+    slope = value * (1 - value) if bounded else value
+    if not error > 0 or not slope > 0:
+        return Interval(value, math.nan, math.nan, confidence, len(label))
+    there, back = SCALES["share" if bounded else "positive"]
+    reach = t_quantile(confidence, len(label) - 1) * error / slope
+    low, high = (float(back(there(np.array(value)) + step)) for step in (-reach, reach))
+    return Interval(value, low, high, confidence, len(label))
+
+
+def _row_error(name: str, value: float, label: Floats, score: Floats, threshold: float | Floats) -> float:
+    """Return the standard error of a metric over independent rows; NaN where it is not defined."""
+    if name == "roc_auc":
+        ones = int((label > 0).sum())
+        if min(ones, len(label) - ones) < MIN_OF_CLASS:
+            return math.nan
+        return math.sqrt(sum(float(part.var(ddof=1)) / len(part) for part in placements(label, score)))
+    rows = row_values(name, label, score, threshold)
+    if rows is None or not np.isfinite(rows).all():
+        return math.nan
+    error = float(rows.std(ddof=1)) / math.sqrt(len(rows))
+    return error / (2 * value) if name == "rmse" and value else error
 
 
 def time_clusters(timestamps: npt.NDArray[np.datetime64]) -> tuple[npt.NDArray[np.datetime64], str]:

@@ -129,19 +129,17 @@ def average_precision(y: Array, score: Array, threshold: float | Floats = THRESH
 
 def log_loss(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean negative log likelihood, in nats."""
-    return _mean(class_log_loss(y, score) if score.ndim == 2 else RULES["binary"].loss(y, score, threshold))
+    return _mean(_log_losses(y, score, threshold))
 
 
 def brier(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean squared difference of probability and label; of several classes half the sum over them."""
-    return _mean(class_brier(y, score) if score.ndim == 2 else _squared(y, score))
+    return _mean(_brier_scores(y, score, threshold))
 
 
 def accuracy(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Share of rows on the right side of the threshold, or of the right class."""
-    return _mean(
-        RULES["multiclass"].decide(score, threshold) == y if score.ndim == 2 else (score >= threshold) == (y > 0)
-    )
+    return _mean(_right(y, score, threshold))
 
 
 def balanced_accuracy(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
@@ -257,12 +255,12 @@ def f1(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
 
 def rmse(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Root of the mean squared error, in the unit of y."""
-    return math.sqrt(_mean(_squared(y, score)))
+    return math.sqrt(_mean(_squared(y, score, threshold)))
 
 
 def mae(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean absolute error, in the unit of y."""
-    return _mean(np.abs(score - y))
+    return _mean(_absolute(y, score, threshold))
 
 
 def mape(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
@@ -271,26 +269,25 @@ def mape(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float
     A label of 0 is divided by float64's epsilon (2.2e-16) instead, as scikit-learn does: one wrong prediction of such a
     label makes the metric huge. Choose mae or rmse where labels can be 0.
     """
-    return _mean(np.abs(score - y) * _one_by(y))
+    return _mean(_relative(y, score, threshold))
 
 
 def r2(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Share of the variance of y that is explained; NaN when y does not vary."""
     spread = float(((y - y.mean()) ** 2).sum()) if y.size else 0.0
-    return 1 - float(_squared(y, score).sum()) / spread if spread > 0 else math.nan
+    return 1 - float(_squared(y, score, threshold).sum()) / spread if spread > 0 else math.nan
 
 
 def mean_pinball_loss(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean loss of a predicted quantile, whose level is the threshold: level * (y - score) below y, else the rest."""
-    error = y - score
-    return _mean(np.maximum(threshold * error, (threshold - 1) * error))
+    return _mean(_pinball(y, score, threshold))
 
 
 def mean_poisson_deviance(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean deviance of predicted counts from a Poisson distribution; NaN for a prediction of 0 or less."""
     if (score <= 0).any() or (y < 0).any():
         return math.nan
-    return _mean(2 * (special.xlogy(y, y / score) - y + score))
+    return _mean(_deviances(y, score, threshold))
 
 
 def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:
@@ -302,9 +299,69 @@ def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:
     return np.diff(hits, prepend=0).astype(np.float64), np.diff(last + 1, prepend=0).astype(np.float64)
 
 
-def _squared(y: Array, score: Array) -> Floats:
+def row_values(name: str, y: Array, score: Array, threshold: float | Floats) -> Floats | None:
+    """Return what each row contributes to a metric, [rows]: their mean is the metric, of rmse its square.
+
+    None for a metric that is no mean over rows, such as roc_auc.
+    """
+    function = _ROWS.get(name)
+    return None if function is None else function(y, score, threshold)
+
+
+def placements(y: Array, score: Array) -> tuple[Floats, Floats]:
+    """Return the share of zeros that each one scores above, and the share of ones above each zero, ties counting half.
+
+    The mean of both is the area under the ROC curve.
+    """
+    ones, zeros = np.sort(score[y > 0]), np.sort(score[y <= 0])
+    return _above(ones, zeros), 1 - _above(zeros, ones)
+
+
+def _above(values: Array, others: Array) -> Floats:
+    """Return the share of others below each value, ties counting half; others in rising order."""
+    below = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
+    shares: Floats = below / (2 * len(others))
+    return shares
+
+
+def _log_losses(y: Array, score: Array, threshold: float | Floats) -> Floats:
+    return class_log_loss(y, score) if score.ndim == 2 else RULES["binary"].loss(y, score, threshold)
+
+
+def _brier_scores(y: Array, score: Array, threshold: float | Floats) -> Floats:
+    return class_brier(y, score) if score.ndim == 2 else _squared(y, score, threshold)
+
+
+def _right(y: Array, score: Array, threshold: float | Floats) -> Floats:
+    right: Array = (
+        RULES["multiclass"].decide(score, threshold) == y if score.ndim == 2 else (score >= threshold) == (y > 0)
+    )
+    return right.astype(np.float64)
+
+
+def _squared(y: Array, score: Array, threshold: float | Floats) -> Floats:
     squares: Floats = (score - y) ** 2
     return squares
+
+
+def _absolute(y: Array, score: Array, threshold: float | Floats) -> Floats:
+    errors: Floats = np.abs(score - y)
+    return errors
+
+
+def _relative(y: Array, score: Array, threshold: float | Floats) -> Floats:
+    return _absolute(y, score, threshold) * _one_by(y)
+
+
+def _pinball(y: Array, score: Array, threshold: float | Floats) -> Floats:
+    error = y - score
+    losses: Floats = np.maximum(threshold * error, (threshold - 1) * error)
+    return losses
+
+
+def _deviances(y: Array, score: Array, threshold: float | Floats) -> Floats:
+    found: Floats = 2 * (special.xlogy(y, y / score) - y + score)
+    return found
 
 
 def _one_by(y: Array) -> Floats:
@@ -331,6 +388,17 @@ def _constant(function: MetricFunction, constant: Callable[[Floats], Any]) -> Fo
     """Return the formula of a metric whose best constant score is a function of the labels."""
     return Formula(function, lambda y: function(y, np.full(y.size, float(constant(y))), THRESHOLD))
 
+
+_ROWS: Mapping[str, Callable[[Array, Array, float | Floats], Floats]] = {
+    "log_loss": _log_losses,
+    "brier": _brier_scores,
+    "accuracy": _right,
+    "rmse": _squared,
+    "mae": _absolute,
+    "mape": _relative,
+    "mean_pinball_loss": _pinball,
+    "mean_poisson_deviance": _deviances,
+}
 
 FORMULAS: Mapping[str, Formula] = {
     "roc_auc": Formula(roc_auc, lambda y: 0.5),

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trimtab.monitoring.matured import paired_gains
+from trimtab.metric_catalog import BY_TASK, TASKS, Task
+from trimtab.monitoring.matured import loss_bounds, paired_gains, quality
 from trimtab.monitoring.prediction_rows import Scored
 
 NAN = float("nan")
@@ -76,3 +77,20 @@ def test_the_gain_in_money_is_positive_where_the_mistakes_of_the_challenger_cost
     assert found["paired_money_gain"] == pytest.approx(gain)
     other = paired_gains(challenger, champion, np.array([0.0, 1.0]), **settings)
     assert other["paired_money_gain"] == pytest.approx(-gain)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_headline_of_every_task_has_bounds(task: Task) -> None:
+    random = np.random.default_rng(1)
+    score = random.dirichlet([2, 2, 2], 200) if task == "multiclass" else random.random(200)
+    y = random.integers(0, 2, 200).astype(float)
+    metrics = quality(y, score, task=task, threshold=0.5) | loss_bounds(y, score, task=task, threshold=0.5)
+    name = BY_TASK[task].summary[0]
+    assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
+
+
+def test_the_metric_of_the_policy_has_bounds_too_where_it_is_a_mean_over_rows() -> None:
+    y, score = np.tile([0.0, 1.0, 1.0], 30), np.tile([0.3, 0.6, 0.9], 30)
+    assert "brier_low" in loss_bounds(y, score, task="binary", threshold=0.5, metric="brier")
+    assert np.isnan(loss_bounds(y, score, task="binary", threshold=0.5, metric="f1")["f1_low"])
+    assert set(loss_bounds(y, score, task="binary", threshold=0.5, metric="money")) == {"log_loss_low", "log_loss_high"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 
 from trimtab.definitions.models import Task
 from trimtab.errors import DataError
+from trimtab.metric_catalog import BY_TASK, TASKS
 from trimtab.monitoring.expectation import Expectation
 from trimtab.monitoring.mistakes import Costs, mean_mistakes, money
-from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.monitoring.reference import MIN_USUAL_WINDOWS, Reference, build_reference
 from trimtab.stats.correlations import ENTRY
+from trimtab.stats.metrics import metric_value
 from trimtab.stats.schemes import CategoryBins, NumericBins
 from trimtab.testing.streams import DAY, FIRST_DAY, NAMES, World, truth
 
@@ -178,3 +181,30 @@ def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str) -> Non
 def test_a_file_that_is_no_reference_is_refused() -> None:
     with pytest.raises(DataError, match="not a reference"):
         Reference.from_json(b'{"format": 2}')
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_usual_for_a_metric_is_the_middle_of_its_windows(task: Task) -> None:
+    random = np.random.default_rng(6)
+    rows, days = 100, 20
+    scores = random.dirichlet([2, 2, 2], rows * days) if task == "multiclass" else random.random(rows * days)
+    y = random.integers(0, 2, rows * days).astype(float)
+    times = np.datetime64("2026-03-01", "us") + np.arange(rows * days) * np.timedelta64(86_400 // rows, "s")
+    asked: dict[str, Any] = {"window": DAY, "task": task, "threshold": 0.5, "costs": {}}
+    asked["classes"] = ("a", "b", "c") if task == "multiclass" else ()
+    made = build_reference(random.normal(size=(rows * days, 1)), scores, y, times, ["x"], **asked)
+    read = Reference.from_json(made.to_json()).usual()
+    name = BY_TASK[task].summary[0]
+    daily = [metric_value(name, y[at : at + rows], scores[at : at + rows]) for at in range(0, rows * days, rows)]
+    expected = np.quantile(daily, (0.05, 0.5, 0.95))
+    assert (read[name].low, read[name].median, read[name].high) == pytest.approx(tuple(expected))
+    assert set(read) == set(BY_TASK[task].summary)
+
+
+def test_few_windows_and_references_of_earlier_releases_have_nothing_usual() -> None:
+    assert build(days=MIN_USUAL_WINDOWS).usual()
+    assert build(days=MIN_USUAL_WINDOWS - 1).usual() == {}
+    file = json.loads(build(days=12).to_json())
+    for window in file["labelled"]:
+        del window["metrics"]
+    assert Reference.from_json(json.dumps(file).encode()).usual() == {}

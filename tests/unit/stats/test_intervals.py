@@ -14,8 +14,17 @@ from scipy.stats import binomtest
 
 from trimtab.errors import DataError
 from trimtab.metric_catalog import METRICS, Scale
-from trimtab.stats.intervals import MAX_CLUSTERS, SCALES, cluster_interval, difference_interval, wilson
-from trimtab.stats.metrics import FORMULAS, brier, roc_auc
+from trimtab.stats.intervals import (
+    MAX_CLUSTERS,
+    MIN_OF_CLASS,
+    MIN_ROWS,
+    SCALES,
+    cluster_interval,
+    difference_interval,
+    row_interval,
+    wilson,
+)
+from trimtab.stats.metrics import FORMULAS, brier, metric_value, roc_auc
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
@@ -166,3 +175,63 @@ def test_settings_are_checked() -> None:
         difference_interval(brier, [1.0], [0.5], [0.5, 0.6])
     with pytest.raises(DataError, match="got 3 of 2"):
         wilson(3, 2)
+
+
+def rows_of(name: str, random: Random, rows: int) -> tuple[Array, Array]:
+    """Labels and scores of a window of independent rows, for which a metric is defined."""
+    if name in ("rmse", "mae", "mean_pinball_loss"):
+        y = random.normal(20, 5, rows)
+        return y, y + random.normal(0, 2, rows)
+    p = random.beta(2, 3, rows)
+    return (random.random(rows) < p).astype(float), p
+
+
+@pytest.mark.parametrize("name", ["log_loss", "brier", "accuracy", "roc_auc", "rmse", "mae", "mean_pinball_loss"])
+def test_the_interval_of_a_window_covers_its_metric_as_often_as_it_says(name: str) -> None:
+    random = np.random.default_rng(5)
+    truth = metric_value(name, *rows_of(name, random, 200_000))
+    found = [row_interval(name, *rows_of(name, random, 120)) for _ in range(300)]
+    assert all(one.low < one.value < one.high for one in found)
+    covered = sum(one.low <= truth <= one.high for one in found)
+    assert binomtest(covered, len(found), 0.95).pvalue > 0.001, covered / len(found)
+
+
+def test_the_spread_of_several_classes_counts_too() -> None:
+    random = np.random.default_rng(2)
+    scores = random.dirichlet([2, 2, 2], 500)
+    y = np.array([random.choice(3, p=row) for row in scores], float)
+    found = row_interval("log_loss", y, scores)
+    losses = -np.log(scores[np.arange(500), y.astype(int)])
+    assert found.value == pytest.approx(losses.mean())
+    assert found.high / found.low == pytest.approx(
+        math.exp(2 * 1.9647 * losses.std(ddof=1) / math.sqrt(500) / found.value), rel=1e-4
+    )
+
+
+def test_the_error_of_an_area_is_that_of_the_jackknife_over_rows() -> None:
+    random = np.random.default_rng(3)
+    y, p = rows_of("roc_auc", random, 300)
+    areas = np.array([roc_auc(np.delete(y, place), np.delete(p, place)) for place in range(300)])
+    error = math.sqrt(299 / 300 * ((areas - areas.mean()) ** 2).sum())
+    found = row_interval("roc_auc", y, np.round(p, 1))  # with ties
+    plain = row_interval("roc_auc", y, p)
+    slope = plain.value * (1 - plain.value)
+    low = expit(math.log(plain.value / (1 - plain.value)) - 1.968 * error / slope)
+    assert plain.low == pytest.approx(low, abs=0.002)
+    assert found.low < found.value < found.high
+
+
+def test_a_window_that_shows_no_interval_has_none() -> None:
+    random = np.random.default_rng(4)
+    y, p = rows_of("brier", random, MIN_ROWS)
+    assert math.isfinite(row_interval("brier", y, p).low)
+    for name, label, score in (
+        ("brier", y[1:], p[1:]),
+        ("roc_auc", np.arange(60) < MIN_OF_CLASS - 1, random.random(60)),
+        ("rmse", y, y + 1.0),  # all rows are the same
+        ("accuracy", y, y),
+        ("f1", y, p),
+    ):
+        found = row_interval(name, label, score)
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)

@@ -48,14 +48,14 @@ from trimtab.gates.report import report as write_report
 from trimtab.gates.table import OF_THE_MACHINE
 from trimtab.gates.table import evaluate as judge
 from trimtab.gates.verdict_files import write_verdict
-from trimtab.monitoring.reference import build_reference
+from trimtab.monitoring.reference import Reference, build_reference
 from trimtab.monitoring.row_money import prices
 from trimtab.policy.reader import line_of
 from trimtab.records.data import TableVersion
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
-from trimtab.records.training import REFIT, Bundle, DatasetVersion, Run
+from trimtab.records.training import REFIT, Bundle, DatasetVersion, Run, UsualRange
 from trimtab.stores.metadata.contract import latest, newest_where
 from trimtab.training.columns.category_features import category_features
 from trimtab.training.columns.check_learning import learn_checks
@@ -343,9 +343,15 @@ def register(workspace: Workspace, run: Run, report: GateReport, *, serves: Run 
         views=dataset.views,
         threshold=read_spec(published).threshold,
         refit=serves.id if serves.id != run.id else None,
+        usual=_usual(published / REFERENCE),
     )
     workspace.metadata.put(bundle)
     return bundle
+
+
+def _usual(reference: Path) -> dict[str, UsualRange]:
+    """Return the usual ranges of a bundle's reference; a bundle without one has none."""
+    return Reference.from_json(reference.read_bytes()).usual() if reference.is_file() else {}
 
 
 def pack(workspace: Workspace, run: Run, report: GateReport) -> tuple[Path, str]:
