@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from trimtab.control import why_not as module
 from trimtab.control.cause import Cause
 from trimtab.control.history import ControlHistory
+from trimtab.control.levers import LEVERS, Change, Given, Lever
 from trimtab.control.quarantine_steps import Quarantined
 from trimtab.control.refresh import LabelledRows
 from trimtab.control.way_back import Lead
-from trimtab.control.why_not import ACTIONS, Given, Lever, WhyNot, why_not
+from trimtab.control.why_not import ACTIONS, WhyNot, why_not
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import parse_policy
 from trimtab.records.control import Suspicion
@@ -164,11 +165,11 @@ def test_a_refresh_that_is_not_due_names_its_pause() -> None:
 def test_a_lever_that_changes_nothing_names_no_way(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # given a lever that leaves the value as it was: nothing that does not lead to the action is named
     def idle(case: Given) -> Any:
-        return module.Change(name=broken, needed="nothing", given=case)
+        return Change(name=broken, needed="nothing", given=case)
 
-    levers: dict[str, Lever] = {**module.LEVERS, broken: idle}
+    levers: dict[str, Lever] = {**LEVERS, broken: idle}
     monkeypatch.setattr(module, "LEVERS", levers)
     if broken == "p_seq":
-        monkeypatch.setattr(module, "_p_seq", lambda case, *_: idle(case))
+        monkeypatch.setattr(module, "other_p_seq", lambda case, *_: idle(case))
     case = given_values(p_seq=1e-4 if broken != "p_seq" else 0.5, money=9_000.0, last_retrain=END - DAY)
     assert of(case, "retrain").ways == ()
