@@ -12,10 +12,12 @@ from trimtab.charts.buckets import grouped, known
 from trimtab.charts.theme import (
     DASHES,
     MOST_SERIES,
+    SCALE,
     Frame,
     Spec,
     chart,
     empty,
+    expression_text,
     millis,
     row_axis,
     text_layers,
@@ -92,6 +94,15 @@ class CostBar:
     month: str
     kind: str
     value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchBar:
+    """A batch of rows and the verdict of its checks."""
+
+    name: str
+    rows: int
+    verdict: Literal["pass", "warn", "fail"]
 
 
 def frontier_panel(policies: Sequence[PolicyPoint], frame: Frame, *, unit: str) -> Spec:
@@ -277,6 +288,37 @@ def _gate_row(gate: GateMark) -> Spec:
     at, low, high = (None if v is None else v / reach for v in numbers)
     text = {"text": f"{gate.value:.3g}".replace("-", "\u2212"), "limit": f"limit {limit:.3g}".replace("-", "\u2212")}
     return {"row": gate.name, "at": at, "low": low, "high": high, "verdict": gate.verdict, **text}
+
+
+def batches_panel(batches: Sequence[BatchBar], frame: Frame) -> Spec:
+    """Return the rows of batches as bars, in the colour of their verdict; a square marks a warning, a cross a refusal.
+
+    Of more than MOST_SERIES / 2 batches the newest are drawn.
+    """
+    about = "rows of each batch; a square marks a warning, a cross a refusal"
+    if not batches:
+        return empty(frame, about, "no batch yet")
+    palette = frame.palette
+    uses = {"pass": ("circle", palette.minor), "warn": ("square", palette.moderate), "fail": ("cross", palette.severe)}
+    shown = batches[-MOST_SERIES // 2 :]
+    rows = [
+        {"n": n, "next": n + 0.8, "at": n + 0.4, "rows": b.rows, "zero": 0, "verdict": b.verdict}
+        for n, b in enumerate(shown)
+    ]
+    texts = f"['{expression_text(shown[0].name)}', '{expression_text(shown[-1].name)}'][datum.value ? 1 : 0]"
+    axis = {"title": None, "grid": False, "values": [0, len(shown)][: len(shown)], "labelFlush": True, "ticks": False}
+    scale = {"domain": [0, len(shown)], "nice": False}
+    x = {"field": "n", "type": "quantitative", "axis": axis | {"labelExpr": texts}, "scale": scale}
+    y = value_axis(frame, "rows", scale=SCALE | {"zero": True})
+    bar = {"x": x, "x2": {"field": "next"}, "y": y, "y2": {"field": "zero"}}
+    layers: list[Spec] = []
+    for verdict, (shape, color) in uses.items():
+        own = [row for row in rows if row["verdict"] == verdict]
+        layers.append({"data": values(own), "mark": {"type": "rect", "fill": color}, "encoding": bar})
+        if verdict != "pass":
+            mark = {"type": "point", "shape": shape, "size": 40, "fill": color, "yOffset": -8}
+            layers.append({"data": values(own), "mark": mark, "encoding": {"x": x | {"field": "at"}, "y": y}})
+    return chart(frame, about, {"layer": layers}, height=110)
 
 
 def cost_panel(costs: Sequence[CostBar], frame: Frame, *, currency: str) -> Spec:

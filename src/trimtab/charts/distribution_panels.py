@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trimtab.charts.buckets import known
-from trimtab.charts.theme import NUMBER_LABEL, SCALE, Frame, Spec, chart, empty, row_axis, value_axis, values
+from trimtab.charts.theme import (
+    NUMBER_LABEL,
+    SCALE,
+    Frame,
+    Spec,
+    chart,
+    empty,
+    expression_text,
+    row_axis,
+    value_axis,
+    values,
+)
 
 MOST_BARS = 8
 """Categories that are drawn; the others are one bar."""
@@ -79,7 +90,7 @@ def _bins(column: ColumnShares, frame: Frame, about: str) -> Spec:
         for n, (now, before) in enumerate(zip(column.now, column.reference, strict=True))
     ]
     shown = sorted({round(count * n / EDGES_SHOWN) for n in range(EDGES_SHOWN + 1)})
-    texts = ", ".join(f"'{_escaped(column.edges[n])}'" for n in shown) if column.edges else ""
+    texts = ", ".join(f"'{expression_text(column.edges[n])}'" for n in shown) if column.edges else ""
     axis = {
         "title": None, "grid": False, "values": shown, "labelFlush": True, "labelOverlap": True,
         "labelExpr": f"[{texts}][indexof([{', '.join(map(str, shown))}], datum.value)]" if texts else "''",
@@ -194,7 +205,3 @@ def calibration_panel(series: Sequence[tuple[str, Sequence[CalibrationBin]]], fr
         mark = {"type": "point", "shape": from_roles[role], "fill": color, "size": 50}
         layers.append({"data": values(rows), "mark": mark, "encoding": {"x": x, "y": y}})
     return chart(frame, about, {"layer": layers}, height=240)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")

@@ -18,7 +18,7 @@ AXIS_WIDTH = 96
 PHONE_AXIS_WIDTH = 56
 PHONE_WIDTH = 480
 """Elements that are narrower have a narrow axis."""
-DRAWN_WIDTH = 900
+DRAWN_WIDTH = 960
 """Pixels of a chart in a report or a document."""
 MOST_MARKS = 600
 """Marks of one panel. Longer series are drawn as buckets."""
@@ -238,6 +238,11 @@ def values(rows: Sequence[Spec]) -> Spec:
 
 def _short(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def expression_text(text: str) -> str:
+    """Return text for the inside of a quoted text of an expression."""
+    return text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ")
 
 
 def text_layers(frame: Frame, rows: Sequence[Spec], encoding: Spec, mark: Spec) -> list[Spec]:

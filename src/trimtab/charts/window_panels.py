@@ -18,6 +18,7 @@ from trimtab.charts.theme import (
     Spec,
     chart,
     empty,
+    expression_text,
     millis,
     text_layers,
     time_axis,
@@ -81,6 +82,15 @@ class Level:
     name: str
     value: float
     use: str = "moderate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PValue:
+    """p-values of one window: of it alone, and of all windows up to it. name: its time, or its first row."""
+
+    name: str
+    p: float
+    p_seq: float
 
 
 def loss_panel(
@@ -214,18 +224,7 @@ def p_seq_panel(
         for bucket in bucketed(own, lambda window: window.value, max(MOST_SERIES // len(versions), 2)):
             value = min(max(bucket.low, SMALLEST_P), 1.0)
             rows.append({"at": _middle(bucket.start, bucket.end), "value": value, "version": version or 0})
-    exponents = [1.0, *levels, 1e-4, SMALLEST_P]
-    y = value_axis(
-        frame,
-        "value",
-        scale={"type": "log", "domain": [SMALLEST_P, 1], "nice": False, "clamp": True},
-        axis={
-            "values": exponents,
-            "tickCount": 20,
-            "labelOverlap": False,
-            "labelExpr": P_LABEL,
-        },
-    )
+    y = _p_axis(frame, levels)
     color = frame.palette.champion
     encoding = {"x": time_axis(frame, "at"), "y": y, "detail": {"field": "version", "type": "nominal"}}
     line = {"type": "line", "stroke": color, "strokeWidth": 1.5, "interpolate": "step-after", "clip": True}
@@ -243,6 +242,44 @@ def p_seq_panel(
         dot = {"type": "point", "shape": "circle", "fill": frame.palette.severe, "size": 16}
         layers.append({"data": values(below), "mark": dot, "encoding": encoding})
     return chart(frame, about, {"layer": layers}, height=130)
+
+
+def _p_axis(frame: Frame, levels: Sequence[float]) -> Spec:
+    ticks = [1.0, *levels, 1e-4, SMALLEST_P]
+    scale = {"type": "log", "domain": [SMALLEST_P, 1], "nice": False, "clamp": True}
+    axis = {"values": ticks, "tickCount": 20, "labelOverlap": False, "labelExpr": P_LABEL}
+    return value_axis(frame, "value", scale=scale, axis=axis)
+
+
+def p_values_panel(windows: Sequence[PValue], frame: Frame, *, level: float) -> Spec:
+    """Return p-values of windows in their order: a dot for each alone, a line for the sequential one.
+
+    Windows need no time. Of more than MOST_SERIES windows, neighbours are drawn as one with its smallest values.
+    """
+    about = f"p-values by window on a logarithmic axis, alone and sequential, with the level {level:g}"
+    if not windows:
+        return empty(frame, about, "no window was judged")
+    size = math.ceil(len(windows) / MOST_SERIES)
+    groups = [windows[n : n + size] for n in range(0, len(windows), size)]
+    rows = [
+        {"n": n, "value": max(min(w.p for w in group), SMALLEST_P), "seq": max(group[-1].p_seq, SMALLEST_P)}
+        for n, group in enumerate(groups)
+    ]
+    last = len(rows) - 1
+    names = f"['{expression_text(windows[0].name)}', '{expression_text(windows[-1].name)}'][datum.value ? 1 : 0]"
+    axis = {"title": None, "grid": False, "values": sorted({0, last}), "labelFlush": True, "labelExpr": names}
+    x = {"field": "n", "type": "quantitative", "scale": {"domain": [0, max(last, 1)], "padding": 6}, "axis": axis}
+    y = _p_axis(frame, [level])
+    palette = frame.palette
+    dashed = {"type": "rule", "stroke": palette.severe, "strokeDash": [4, 3]}
+    dot = {"type": "point", "shape": "circle", "size": 20, "fill": palette.muted}
+    line = {"type": "line", "stroke": palette.champion, "strokeWidth": 2}
+    layers = [
+        {"data": values([{"value": level}]), "mark": dashed, "encoding": {"y": y}},
+        {"data": values(rows), "mark": dot, "encoding": {"x": x, "y": y}},
+        {"data": values(rows), "mark": line, "encoding": {"x": x, "y": y | {"field": "seq"}}},
+    ]
+    return chart(frame, about, {"layer": layers}, height=150)
 
 
 def money_panel(

@@ -13,10 +13,11 @@ from rich.markup import escape
 from trimtab import units
 from trimtab.app.backtest.backtest import Asked
 from trimtab.app.backtest.backtest import backtest as run_backtest
-from trimtab.app.backtest.backtest_page import page
 from trimtab.app.backtest.policy_table import Estimate, PolicyRow, PolicyTable
+from trimtab.app.pages.backtest_report import backtest_page
+from trimtab.app.pages.page_parts import need_pages
 from trimtab.cli.context import Context, Verbs, option_time
-from trimtab.cli.terminal import console, say
+from trimtab.cli.terminal import console, say, write_file
 from trimtab.cli.views import table
 from trimtab.errors import UsageError
 from trimtab.units import plural
@@ -65,12 +66,16 @@ def backtest(
         label_delay=_delay(label_delay),
         processes=jobs,
     )
+    if html is not None:
+        need_pages()
     found = run_backtest(context.workspace, context.workspace.model(model), asked, tell=_tell)
     show(found)
-    for path, content in ((json, msgspec.json.format(msgspec.json.encode(found))), (html, page(found).encode())):
-        if path is not None:
-            path.write_bytes(content)
-            say(f"written: {path}")
+    if json is not None:
+        write_file("--json", json, msgspec.json.format(msgspec.json.encode(found)).decode())
+        say(f"written: {json}")
+    if html is not None:
+        write_file("--html", html, backtest_page(found))
+        say(f"written: {html}")
 
 
 def _delay(text: str | None) -> int | None:

@@ -12,9 +12,10 @@ from rich.table import Table
 from trimtab.app.drift.comparing import LEVEL, CompareOptions, compare_paths
 from trimtab.app.drift.drift_results import ColumnResult, Comparison
 from trimtab.app.drift.row_losses import judged_of
-from trimtab.app.reports.drift_page import drift_page
+from trimtab.app.pages.drift_report import drift_page
+from trimtab.app.pages.page_parts import need_pages
 from trimtab.cli.context import Verbs, print_json
-from trimtab.cli.terminal import console, say
+from trimtab.cli.terminal import console, say, write_file
 from trimtab.errors import DataError, UsageError
 
 app = Verbs()
@@ -70,17 +71,19 @@ def drift(
         judged=None if task is None else judged_of(task, label, scores, threshold),
         seed=seed,
     )
+    if html is not None:
+        need_pages()
     try:
         found = compare_paths(reference, current, options)
     except DataError as error:  # 1 is drift, so that wrong data is 2
         raise UsageError(str(error)) from error
     if html is not None:
-        _write("--html", html, drift_page(found))
+        write_file("--html", html, drift_page(found))
     if json == STDOUT:
         print_json(found)
     else:
         if json is not None:
-            _write("--json", Path(json), msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+            write_file("--json", Path(json), msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
         _show(found)
     if found.drift:
         raise typer.Exit(1)
@@ -93,13 +96,6 @@ def _names(option: str, text: str | None) -> tuple[str, ...] | None:
     if not names:
         raise UsageError(f"{option}: expected names, such as {option} a,b")
     return names
-
-
-def _write(option: str, path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror}") from None
 
 
 def _show(found: Comparison) -> None:

@@ -11,6 +11,8 @@ import msgspec
 import typer
 from rich.markup import escape
 
+from trimtab.app.pages.comparison_report import comparison_page
+from trimtab.app.pages.page_parts import need_pages
 from trimtab.app.project.locks import only_loop
 from trimtab.app.reports.doctor import Finding, examine, next_step
 from trimtab.app.reports.lineage import lineage as trace
@@ -18,9 +20,8 @@ from trimtab.app.reports.status import status as read_status
 from trimtab.app.reports.store_checks import RepairResult
 from trimtab.app.reports.store_checks import repair as mend
 from trimtab.app.reports.version_comparison import compare_versions
-from trimtab.app.reports.version_page import version_page
 from trimtab.cli.context import Context, Verbs, print_json
-from trimtab.cli.terminal import console, say
+from trimtab.cli.terminal import console, say, write_file
 from trimtab.cli.views import show_comparison, show_lineage, show_status
 from trimtab.errors import UsageError
 from trimtab.policy.key_reference import json_schema
@@ -70,23 +71,20 @@ def compare(
     """
     if versions is not None and versions[0] == versions[1]:
         raise UsageError(f"--versions {versions[0]} {versions[1]}: expected two different versions")
+    if html is not None:
+        need_pages()
     found = compare_versions(context.workspace, context.workspace.model(model).name, versions)
     if html is not None:
-        _write("--html", html, version_page(found))
+        write_file("--html", html, comparison_page(found))
+        say(f"written: {html}")
     if json == STDOUT:
         print_json(found)
         return
     if json is not None:
-        _write("--json", Path(json), msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+        text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+        write_file("--json", Path(json), f"{text}\n")
+        say(f"written: {json}")
     show_comparison(console, found)
-
-
-def _write(option: str, path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from error
-    say(f"written: {path}")
 
 
 @app.verb()

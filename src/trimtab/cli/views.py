@@ -19,7 +19,7 @@ from trimtab.app.reports.label_waits import duration_text
 from trimtab.app.reports.summary import Summary
 from trimtab.app.reports.version_comparison import VersionComparison
 from trimtab.app.reports.version_measures import Difference
-from trimtab.app.reports.version_page import advice, interval, number, tone
+from trimtab.app.reports.version_words import advice, interval, number, tone
 from trimtab.metric_catalog import METRICS, headline
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport

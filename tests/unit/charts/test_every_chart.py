@@ -14,10 +14,12 @@ import pytest
 
 import trimtab.charts
 from trimtab.charts.choice_panels import (
+    BatchBar,
     CostBar,
     GateMark,
     PolicyPoint,
     RunPoint,
+    batches_panel,
     cost_panel,
     frontier_panel,
     gates_panel,
@@ -50,6 +52,7 @@ from trimtab.charts.event_panels import (
 from trimtab.charts.theme import AXIS_WIDTH, LIGHT, MOST_MARKS, Frame, Spec
 from trimtab.charts.window_panels import (
     Level,
+    PValue,
     UsualRange,
     WindowValue,
     gain_growth_panel,
@@ -58,6 +61,7 @@ from trimtab.charts.window_panels import (
     metric_panel,
     money_panel,
     p_seq_panel,
+    p_values_panel,
     sparkline,
 )
 
@@ -164,6 +168,12 @@ CHARTS: dict[str, Callable[[int], Spec]] = {
             for v in ("pass", "warn", "fail")
         ],
         frame(n),
+    ),
+    "batches_panel": lambda n: batches_panel(
+        [BatchBar(name=f"b@{i}", rows=i + 1, verdict=("pass", "warn", "fail")[i % 3]) for i in range(n)], frame(n)
+    ),
+    "p_values_panel": lambda n: p_values_panel(
+        [PValue(name=str(i), p=0.5, p_seq=0.2) for i in range(n)], frame(n), level=0.05
     ),
     "cost_panel": lambda n: cost_panel(
         [CostBar(month="2026-01", kind="training", value=2.0)], frame(n), currency="USD"

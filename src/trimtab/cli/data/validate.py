@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from trimtab.app.reports.checks_page import checks_page
+from trimtab.app.pages.checks_report import checks_page
+from trimtab.app.pages.page_parts import need_pages
 from trimtab.app.stages import ingesting
 from trimtab.app.stages.check_drafts import write_drafts
 from trimtab.app.stages.ingesting import batch_reports
 from trimtab.cli.context import Context, Verbs, option_choice
-from trimtab.cli.terminal import console, say
+from trimtab.cli.terminal import console, say, write_file
 from trimtab.data.checks import failure_lines
 from trimtab.errors import CheckFailed
 from trimtab.records.data import CheckReport
@@ -51,9 +52,11 @@ def validate(
         chosen = option_choice("--format", form, ("yaml", "python")) or "yaml"
         context.show(write_drafts(ws, source, chosen), _show_drafts)  # type: ignore[arg-type]  # one of the two
         return
+    if html is not None:
+        need_pages()
     reports = ingesting.validate(ws, source, as_of=as_of)
     if html is not None:
-        html.write_text(checks_page(reports, [batch_reports(ws, report.table) for report in reports]), encoding="utf-8")
+        write_file("--html", html, checks_page(reports, [batch_reports(ws, report.table) for report in reports]))
     context.show(reports, show_checks)
     if any(report.verdict == "fail" for report in reports):
         raise CheckFailed("; ".join(report.reason for report in reports if report.verdict == "fail"))

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 import yaml
 
+from trimtab.app.pages.comparison_report import comparison_page
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.version_comparison import compare_versions
-from trimtab.app.reports.version_page import version_page
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.clock import to_micros
 from trimtab.stats.metrics import metric_value
@@ -109,7 +109,7 @@ def test_both_are_measured_on_the_classes_of_both(workspace: Workspace) -> None:
     lost = np.where(said != y, np.where((y == 2) & (said == 0), 50.0, 10.0), 0.0)
     assert compared.money is not None
     assert compared.money.value == pytest.approx(lost.sum() / DAYS)
-    assert "decided cancelled" in version_page(compared)
+    assert "decided cancelled" in comparison_page(compared)
 
 
 def test_rows_of_classes_that_no_version_knows_have_no_price_by_the_projects_function(workspace: Workspace) -> None:

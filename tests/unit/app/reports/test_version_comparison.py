@@ -17,9 +17,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from integration.gateway_project import GatewayProject
+from trimtab.app.pages.comparison_report import comparison_page
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.version_comparison import VersionComparison, compare_versions
-from trimtab.app.reports.version_page import advice, version_page
+from trimtab.app.reports.version_words import advice
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.cli import look
 from trimtab.clock import to_micros
@@ -279,7 +280,7 @@ def test_a_former_champion_that_is_kept_as_a_shadow_is_watched(world: World) -> 
     assert found is not None
     assert (found.watch, found.challenger, found.champion) == (True, 2, 1)
     assert advice(found) == "roll back: the former champion is better"
-    assert "roll back: the former champion is better" in version_page(world.compare())
+    assert "roll back: the former champion is better" in comparison_page(world.compare())
 
 
 def test_without_costs_it_is_the_metric_that_is_told(tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def test_without_costs_it_is_the_metric_that_is_told(tmp_path: Path) -> None:
     assert found.sentence.startswith("Version 2 is better than version 1 by 0.")
     assert "in log_loss (95%: 0." in found.sentence
     assert found.segments == ()
-    assert "USD" not in version_page(found)
+    assert "USD" not in comparison_page(found)
 
 
 def test_what_cannot_be_compared_is_an_error_that_says_why(world: World) -> None:
@@ -343,7 +344,7 @@ def test_the_page_stands_alone_and_escapes_what_users_wrote(world: World) -> Non
     world.play()
     found = world.compare()
     segment = replace(found.segments[0], value="<b>&", column="<i>")
-    page = version_page(replace(found, segments=(segment,), project="<u>"))
+    page = comparison_page(replace(found, segments=(segment,), project="<u>"))
     assert "&lt;b&gt;&amp;" in page
     reader = Reader()
     reader.feed(page)
@@ -351,7 +352,7 @@ def test_the_page_stands_alone_and_escapes_what_users_wrote(world: World) -> Non
     assert "script" not in reader.tags
     assert "http" not in page.replace("http-equiv", "")
     assert found.sentence in page
-    assert page.count("<rect") == DAYS
+    assert page.count("<svg") == 2
 
 
 def test_the_verb_writes_page_and_json(world: World, tmp_path: Path) -> None:

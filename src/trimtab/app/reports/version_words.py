@@ -1,0 +1,50 @@
+"""How a comparison of two versions is put into words, on the page and in the terminal."""
+
+from __future__ import annotations
+
+from trimtab.app.reports.version_comparison import Rule
+from trimtab.app.reports.version_measures import Difference
+
+VERDICTS = {
+    "promote": "promote it",
+    "futile": "stop the comparison: it is not worth it",
+    "continue": "go on comparing",
+    "expired": "stop the comparison: its time is up without proof",
+}
+WATCHED = {
+    "promote": "roll back: the former champion is better",
+    "futile": "keep the champion: the former one is no better",
+    "continue": "keep the champion, and go on watching the former one",
+    "expired": "keep the champion: the time of the watch is over",
+}
+
+
+def advice(rule: Rule) -> str:
+    """Return what the rule says is to be done."""
+    return (WATCHED if rule.watch else VERDICTS)[rule.verdict]
+
+
+def tone(found: Difference | None) -> str:
+    """Return good or bad where the interval lies on one side of 0, else nothing."""
+    if found is None or found.low is None or found.high is None or not found.directed:
+        return ""
+    return "good" if found.low > 0 else "bad" if found.high < 0 else ""
+
+
+def number(value: float | None, unit: str, *, signed: bool = False) -> str:
+    """Return a value as a reader expects it: money without cents, a share as a percentage."""
+    if value is None:
+        return "-"
+    sign = "+" if signed else ""
+    if unit == "money":
+        text = f"{value:{sign},.0f}"
+    else:
+        text = f"{value * 100:{sign}.2f} %" if unit == "share" else f"{value:{sign}.3g}"
+    return text.replace("-", "\u2212")
+
+
+def interval(found: Difference) -> str:
+    """Return the interval of a difference in words."""
+    if found.low is None or found.high is None:
+        return "too few windows"
+    return f"{number(found.low, found.unit, signed=True)} to {number(found.high, found.unit, signed=True)}"
