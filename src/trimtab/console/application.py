@@ -32,6 +32,7 @@ from trimtab.console.routes import (
     loop_routes,
     model_routes,
     session_routes,
+    window_routes,
 )
 from trimtab.errors import NotFound
 from trimtab.serving.requests import Refused
@@ -61,6 +62,7 @@ AREAS: tuple[Any, ...] = (
     session_routes,
     loop_routes,
     model_routes,
+    window_routes,
     experiment_routes,
     lineage_routes,
     cost_routes,

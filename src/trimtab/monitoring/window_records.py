@@ -168,6 +168,7 @@ class VersionWindow:
                 "max_share_moved": column.share_moved,
                 "psi": column.psi,
                 "wasserstein_sd": column.wasserstein_sd,
+                "holm": column.holm,
                 "gross": column.gross,
                 "missing": column.missing,
                 **({"times_usual": usual.times(column)} if sizes else {}),

@@ -144,7 +144,8 @@ class Signal(Record, frozen=True, kw_only=True):
     """Effect sizes: max_share_moved, psi, wasserstein_sd, or the change in the statistic's own unit.
 
     Of columns also SIZE_usual and SIZE_high: half, and 95 %, of the reference windows have smaller ones. times_usual:
-    how many times as large as the latter the largest is; of inputs, the same of the column that is furthest."""
+    how many times as large as the latter the largest is; of inputs, the same of the column that is furthest. holm: p of
+    a column, corrected for the number of columns."""
     rows: int
     reference_windows: int
     carriers: tuple[str, ...]

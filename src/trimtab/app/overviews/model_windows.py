@@ -226,12 +226,16 @@ def signal_points(
     found = []
     for key in served:
         signals = sorted(by_window.get(key, []), key=lambda s: kinds.index(s.kind))
-        counted = sum(s.kind in COUNTED and s.p_seq is not None for s in signals)
-        found += [_point(signal, counted, matrix) for signal in signals]
+        found += [signal_point(signal, signals, matrix) for signal in signals]
     return tuple(found)
 
 
-def _point(signal: Signal, counted: int, matrix: Matrix) -> SignalPoint:
+def signal_point(signal: Signal, window: Sequence[Signal], matrix: Matrix) -> SignalPoint:
+    """Return a signal with its p-value corrected for the kinds that were measured. window: all signals of its window.
+
+    As `Cause.p_seq` does it, so that the smallest corrected one is that of the decision.
+    """
+    counted = sum(s.kind in COUNTED and s.subject == "all" and s.p_seq is not None for s in window)
     decides = signal.kind in COUNTED and signal.p_seq is not None
     corrected = min(1.0, (signal.p_seq or 0.0) * counted) if decides else None
     band = "" if corrected is None else matrix.band(corrected)[0]

@@ -28,6 +28,8 @@ READS: Mapping[str, tuple[str, str]] = {
     "run_plots": ("trimtab.app.overviews.run_reads", "run_plots"),
     "run_page": ("trimtab.app.overviews.run_reads", "run_page"),
     "table": ("trimtab.app.overviews.row_reads", "last_rows"),
+    "exported_rows": ("trimtab.app.overviews.window_rows", "exported_rows"),
+    "sampled_rows": ("trimtab.app.overviews.window_rows", "sampled_rows"),
     "view": ("trimtab.app.reports.feature_catalog", "view_facts"),
 }
 """Name of a read -> its module, imported at the first read, and its function of the workspace and the arguments."""
