@@ -47,7 +47,8 @@ class WindowColumn(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...]
     """Categories; empty of numbers."""
     edges: tuple[str, ...]
-    """Edges of the bins of numbers, one more than there are bins."""
+    """Edges of the bins of numbers, one more than there are bins; the outer ones are the .001 and .999 quantiles of the
+    reference."""
     now: tuple[float, ...]
     """Share of the rows with a value, by bin or category."""
     reference: tuple[float, ...]
@@ -166,7 +167,7 @@ def _category(code: str, names: Sequence[str]) -> str:
 
 def _intervals(bins: NumericBins, column: ColumnProfile, pool: ColumnProfile) -> tuple[list[int], tuple[str, ...]]:
     places = list(range(FIRST_BIN, FIRST_BIN + len(bins.edges) + 1))
-    edges = [metric(edge) for edge in (bins.low, *bins.edges, bins.high)]
+    edges = [metric(edge) for edge in (bins.floor, *bins.edges, bins.ceiling)]
     if column.counts[BELOW] or pool.counts[BELOW]:
         places.insert(0, BELOW)
         edges.insert(0, "less")

@@ -15,6 +15,8 @@ MINUS = "\u2212"
 """The true minus sign."""
 SMALLEST_P = 1e-6
 """Smaller p-values are written as "< 1e-6"."""
+SMALLEST_METRIC = 1e-4
+"""Smaller metrics are written with an exponent."""
 WHOLE_FROM = 100
 """Money of at least this size is written without cents."""
 DAY = timedelta(days=1)
@@ -57,7 +59,7 @@ def metric(value: float | None, *, signed: bool = False) -> str:
     rounded = float(f"{size:.3g}")
     if rounded >= WHOLE_FROM:
         text = f"{size:,.0f}"
-    elif rounded < SMALLEST_P:
+    elif rounded < SMALLEST_METRIC:
         text = _scientific(size, 3)
     else:
         text = f"{size:.{2 - math.floor(math.log10(rounded))}f}"

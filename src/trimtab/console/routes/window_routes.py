@@ -18,12 +18,15 @@ from trimtab.charts.theme import Frame, Spec
 from trimtab.console.access import Visit, Visitor
 from trimtab.console.documents import document, time_of
 from trimtab.console.rendering import page
+from trimtab.control.cause import COUNTED
 from trimtab.errors import UsageError
 
 pages, api = APIRouter(), APIRouter(tags=["models"])
 
-DRAWN = 24
-"""Columns whose histogram is drawn."""
+OPEN = 8
+"""Columns that are shown at first; the others open."""
+TALL = 52
+"""Pixels of a histogram."""
 CELL = Frame(width=260, axis=44)
 LIVE = ("window", "signal", "decision")
 
@@ -45,7 +48,9 @@ def window_page(visit: Visitor, model: str, start: str, version: int | None = No
         found=found,
         start=wording.iso(found.start),
         metric_name=_metric(visit, found),
-        columns=[(each, _histogram(each) if n < DRAWN else None) for n, each in enumerate(found.columns)],
+        columns=[(each, _histogram(each)) for each in found.columns],
+        opened=OPEN,
+        tested=any(note.kind in COUNTED and note.p is not None for note in found.notes),
         bins=_bins,
         mean_text=mean_text,
         wording=wording,
@@ -128,7 +133,8 @@ def _histogram(column: WindowColumn) -> Spec | None:
     if not column.now:
         return None
     shares = ColumnShares(labels=column.labels, edges=column.edges, now=column.now, reference=column.reference)
-    return column_panel(shares, CELL, name=column.name)
+    drawn = column_panel(shares, CELL, name=column.name)
+    return drawn if column.labels else {**drawn, "height": TALL}
 
 
 def _bins(column: WindowColumn) -> list[tuple[str, str, str]]:
