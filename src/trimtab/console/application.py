@@ -27,6 +27,7 @@ from trimtab.console.problems import add_problems, problem
 from trimtab.console.rendering import Rendering
 from trimtab.console.routes import (
     cost_routes,
+    data_routes,
     experiment_routes,
     lineage_routes,
     loop_routes,
@@ -63,6 +64,7 @@ AREAS: tuple[Any, ...] = (
     loop_routes,
     model_routes,
     window_routes,
+    data_routes,
     experiment_routes,
     lineage_routes,
     cost_routes,

@@ -10,37 +10,15 @@ import polars as pl
 
 from trimtab import units
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.view_list import ViewRow, view_row
 from trimtab.app.rollout.in_service import in_service
 from trimtab.app.stages.view_changes import defined_view, spelled
-from trimtab.clock import from_micros
-from trimtab.definitions.services import FeatureService
 from trimtab.definitions.views import FeatureView
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.stores.metadata.contract import latest, newest_where
 from trimtab.training.dataset import DATA
-
-
-class ViewRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One view of definitions.py."""
-
-    view: str
-    version: str
-    entity: str
-    source: str
-    over: str | None
-    """The view whose rows it aggregates."""
-    features: int
-    models: tuple[str, ...]
-    """Models of definitions.py that use it."""
-    services: tuple[str, ...]
-    description: str
-    owner: str
-    tags: tuple[str, ...]
-    deprecated: str
-    fresh_until: datetime | None
-    """Up to when its online values are complete; None: none are computed."""
 
 
 class FeatureStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,21 +69,6 @@ class ViewFacts(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[VersionFacts, ...]
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a search found. kind: view, feature or service."""
-
-    kind: str
-    name: str
-    text: str
-    models: tuple[str, ...]
-
-
-def list_views(workspace: Workspace) -> list[ViewRow]:
-    """Return the views of definitions.py, by name."""
-    views = workspace.project.definitions.views
-    return [_row(workspace, views[name]) for name in sorted(views)]
-
-
 def view_facts(workspace: Workspace, name: str) -> ViewFacts:
     """Return all that is known of a view. Raises UsageError for a name that no view has."""
     view = defined_view(workspace, name)
@@ -119,7 +82,7 @@ def view_facts(workspace: Workspace, name: str) -> ViewFacts:
         "window_by": view.window_by if view.window_by != "timestamp" else None,
     }
     return ViewFacts(
-        row=_row(workspace, view),
+        row=view_row(workspace, view),
         keys=tuple(view.entity.keys),
         options={name: value for name, value in options.items() if value is not None},
         source=source if view.over is None else f"view '{view.over.name}' of {source}",
@@ -136,65 +99,6 @@ def view_facts(workspace: Workspace, name: str) -> ViewFacts:
         ),
         dataset=None if dataset is None else f"{dataset.id[:12]} of model '{dataset.model}', {dataset.rows:,} rows",
         versions=tuple(_versions(workspace, name)),
-    )
-
-
-def search(workspace: Workspace, text: str) -> list[Found]:
-    """Return views, features and services that have all words of a text, in any case."""
-    words = text.lower().split()
-    found: list[Found] = []
-    definitions = workspace.project.definitions
-    for view in definitions.views.values():
-        about = " ".join((view.description, view.owner, *view.tags, view.entity.name, view.source.name))
-        models = _models(workspace, view)
-        if _has(words, view.name, about):
-            found.append(Found(kind="view", name=view.name, text=view.description or about, models=models))
-        for full, aggregation in zip(view.feature_names, view.aggregations, strict=True):
-            said, definition = view.descriptions.get(aggregation.name, ""), spelled(aggregation)
-            if _has(words, full, said, definition, about):
-                found.append(Found(kind="feature", name=full, text=said or definition, models=models))
-    for service in definitions.services.values():
-        about = " ".join((service.description, service.owner, *service.tags, *service.feature_names))
-        if _has(words, service.name, about):
-            using = tuple(model.name for model in definitions.models.values() if service in model.services)
-            found.append(Found(kind="service", name=service.name, text=service.description or about, models=using))
-    return found
-
-
-def _has(words: Sequence[str], *texts: str) -> bool:
-    whole = " ".join(texts).lower()
-    return all(word in whole for word in words)
-
-
-def _models(workspace: Workspace, view: FeatureView) -> tuple[str, ...]:
-    """Return the models that take features of a view, or of a view over it."""
-    models = workspace.project.definitions.models.values()
-    return tuple(model.name for model in models if any(view in _chain(each) for each in model.views))
-
-
-def _chain(view: FeatureView) -> Iterator[FeatureView]:
-    yield view
-    if view.over is not None:
-        yield from _chain(view.over)
-
-
-def _row(workspace: Workspace, view: FeatureView) -> ViewRow:
-    done = workspace.online.watermark(view.version_id)
-    services: Mapping[str, FeatureService] = workspace.project.definitions.services
-    return ViewRow(
-        view=view.name,
-        version=view.version_id,
-        entity=view.entity.name,
-        source=view.source.name,
-        over=None if view.over is None else view.over.name,
-        features=len(view.aggregations),
-        models=_models(workspace, view),
-        services=tuple(name for name, service in services.items() if view in service.views),
-        description=view.description,
-        owner=view.owner,
-        tags=tuple(view.tags),
-        deprecated=view.deprecated,
-        fresh_until=None if done is None else from_micros(done),
     )
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from trimtab.app.reports.feature_catalog import FeatureStats, Found, ViewFacts, ViewRow, list_views, search, view_facts
+from trimtab.app.reports.feature_catalog import FeatureStats, ViewFacts, view_facts
+from trimtab.app.reports.view_list import Found, ViewRow, list_views, search
 from trimtab.cli.context import Context, Verbs
 from trimtab.cli.terminal import console
 from trimtab.cli.views import table
