@@ -14,7 +14,7 @@ import pytest
 
 from integration.gateway_project import DEFINITIONS, GatewayProject
 from kit.waiting import wait_for
-from trimtab.app.overviews.child_reader import Reader, close_readers, reader
+from trimtab.app.overviews.reads.child_reader import Reader, close_readers, reader
 from trimtab.app.project.process_files import is_running
 from trimtab.app.project.workspace import Workspace
 from trimtab.errors import NotFound, StoreError, TrimtabError
@@ -69,7 +69,7 @@ def test_a_child_ends_with_its_parent(workspace: Workspace) -> None:
     program = (
         "import sys, pathlib\n"
         "from trimtab.app.project.workspace import open_workspace\n"
-        "from trimtab.app.overviews.child_reader import reader\n"
+        "from trimtab.app.overviews.reads.child_reader import reader\n"
         "found = reader(open_workspace(pathlib.Path(sys.argv[1])))\n"
         "found.read('log_span', dict)\n"
         "print(found._process.pid, flush=True)\n"
@@ -86,6 +86,6 @@ def test_a_child_ends_with_its_parent(workspace: Workspace) -> None:
 
 
 def test_a_read_that_ends_its_process_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trimtab.app.overviews.child_reader.LIMIT_S", 0.0)
+    monkeypatch.setattr("trimtab.app.overviews.reads.child_reader.LIMIT_S", 0.0)
     with pytest.raises(StoreError, match="reading 'log_span' ended with exit code -9"):
         reader(workspace).read("log_span", dict[str, Any])

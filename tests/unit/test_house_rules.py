@@ -23,7 +23,7 @@ REGISTRIES = (
     "runtimes/opening.py",
     "serving/protocols/grpc/server.py",
     "stores/catalog.py",
-    "app/overviews/reader_program.py",
+    "app/overviews/reads/reader_program.py",
     "data/connectors/connector_catalog.py",
     "lazy_library.py",
 )

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.child_reader import reader
+from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import find_run, judged_run
 from trimtab.app.runs.run_differences import data_fields, differing, environment

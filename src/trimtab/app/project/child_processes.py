@@ -12,7 +12,7 @@ REPRODUCING = ("-m", "trimtab.app.runs.reproducing")
 APPRISE = (sys.executable, "-P", "-m", "trimtab.app.alerts.apprise_program")
 """Without the present folder among the places of modules: Apprise imports what it finds by many names."""
 ALIASES = (sys.executable, "-m", "trimtab.app.rollout.aliases")
-READER = (sys.executable, "-m", "trimtab.app.overviews.reader_program")
+READER = (sys.executable, "-m", "trimtab.app.overviews.reads.reader_program")
 
 
 class AliasOrder(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from trimtab.app.operations.actors import needed
 from trimtab.app.operations.row_orders import order_rows
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.data_graph import data_graph
-from trimtab.app.overviews.data_overview import (
+from trimtab.app.overviews.data.data_graph import data_graph
+from trimtab.app.overviews.data.data_overview import (
     data_overview,
     held_batches,
     held_rows,
@@ -21,7 +21,7 @@ from trimtab.app.overviews.data_overview import (
     table_rows,
     view_facts,
 )
-from trimtab.app.overviews.feature_overview import FeatureDetail, feature_detail
+from trimtab.app.overviews.data.feature_overview import FeatureDetail, feature_detail
 from trimtab.charts.theme import Frame, Spec
 from trimtab.charts.window_panels import WindowValue, metric_panel
 from trimtab.console.access import Visit, Visitor

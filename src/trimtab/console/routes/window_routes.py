@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.child_reader import reader
+from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.overviews.window_columns import WindowColumn
 from trimtab.app.overviews.window_detail import WindowDetail, mean_text, window_detail
 from trimtab.charts.distribution_panels import ColumnShares, column_panel

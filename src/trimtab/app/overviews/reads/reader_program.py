@@ -1,4 +1,4 @@
-"""The child of `child_reader.py`: python -m trimtab.app.overviews.reader_program; requests come on standard input."""
+"""The child of `child_reader.py`: python -m trimtab.app.overviews.reads.reader_program; requests come on standard input."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from trimtab.policy.model import Environment
 log = logging.getLogger(__name__)
 
 READS: Mapping[str, tuple[str, str]] = {
-    "held_rows": ("trimtab.app.overviews.row_reads", "held_rows"),
+    "held_rows": ("trimtab.app.overviews.reads.row_reads", "held_rows"),
     "lineage": ("trimtab.app.reports.lineage", "lineage"),
-    "log_span": ("trimtab.app.overviews.row_reads", "log_span"),
-    "run_diff": ("trimtab.app.overviews.run_reads", "run_diff"),
-    "run_plots": ("trimtab.app.overviews.run_reads", "run_plots"),
-    "run_page": ("trimtab.app.overviews.run_reads", "run_page"),
-    "table": ("trimtab.app.overviews.row_reads", "last_rows"),
-    "exported_rows": ("trimtab.app.overviews.window_rows", "exported_rows"),
-    "sampled_rows": ("trimtab.app.overviews.window_rows", "sampled_rows"),
+    "log_span": ("trimtab.app.overviews.reads.row_reads", "log_span"),
+    "run_diff": ("trimtab.app.overviews.reads.run_reads", "run_diff"),
+    "run_plots": ("trimtab.app.overviews.reads.run_reads", "run_plots"),
+    "run_page": ("trimtab.app.overviews.reads.run_reads", "run_page"),
+    "table": ("trimtab.app.overviews.reads.row_reads", "last_rows"),
+    "exported_rows": ("trimtab.app.overviews.reads.window_rows", "exported_rows"),
+    "sampled_rows": ("trimtab.app.overviews.reads.window_rows", "sampled_rows"),
     "view": ("trimtab.app.reports.feature_catalog", "view_facts"),
 }
 """Name of a read -> its module, imported at the first read, and its function of the workspace and the arguments."""

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from kit.small_project import TwoRuns
-from trimtab.app.overviews.data_graph import MOST_NODES, data_graph
-from trimtab.app.overviews.data_overview import data_overview, held_batches, table_detail
-from trimtab.app.overviews.feature_overview import feature_detail
+from trimtab.app.overviews.data.data_graph import MOST_NODES, data_graph
+from trimtab.app.overviews.data.data_overview import data_overview, held_batches, table_detail
+from trimtab.app.overviews.data.feature_overview import feature_detail
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import ManualClock
 from trimtab.errors import NotFound

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.child_reader import reader
-from trimtab.app.overviews.feature_overview import FeatureSummary, feature_names, feature_rows, matching
+from trimtab.app.overviews.data.feature_overview import FeatureSummary, feature_names, feature_rows, matching
+from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.view_list import Found, ViewRow, list_views, models_of, search
 from trimtab.data.personal_data import mask

@@ -1,0 +1,1 @@
+"""Tables, quarantine, features, and what is made from what."""

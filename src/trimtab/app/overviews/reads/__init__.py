@@ -1,0 +1,1 @@
+"""Reads that need data libraries, models or MLflow, in a child process."""
