@@ -1,4 +1,4 @@
-"""The child of `child_reader.py`: python -m trimtab.app.overviews.reads.reader_program; requests come on standard input."""
+"""The child of `child_reader.py`: a program that gets requests on standard input, one a line, and answers in JSON."""
 
 from __future__ import annotations
 
