@@ -15,9 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from trimtab.app.overviews import wording
-from trimtab.control.controller import ESCALATE
 from trimtab.control.decision import counted_reason
-from trimtab.control.reviews import proposes_retraining
+from trimtab.control.reviews import ESCALATE, proposes_retraining
 from trimtab.errors import NotFound
 from trimtab.policy.alert_channels import Channel
 from trimtab.policy.matrix import Matrix

@@ -12,8 +12,9 @@ import pytest
 from kit.alert_project import NOW
 from trimtab.app.alerts.alert_facts import FactReader, channels_for, severity_of
 from trimtab.clock import ManualClock
-from trimtab.control.controller import ESCALATE, Controller
+from trimtab.control.controller import Controller
 from trimtab.control.resolve import expire
+from trimtab.control.reviews import ESCALATE
 from trimtab.policy.reader import parse_policy
 from trimtab.records.alert_records import Alert
 from trimtab.records.control import Decision, WorkflowStep
