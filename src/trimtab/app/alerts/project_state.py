@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from trimtab.app.alerts.pulse import read_pulse
+from trimtab.app.alerts.heart import read_pulse, standstill
 from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.overviews import wording
 from trimtab.app.project.workspace import Workspace
@@ -25,7 +25,7 @@ def loop_alerts(workspace: Workspace, now: datetime) -> list[Alert]:
     """Return the alert that the loop stands still, or turns again, if that was not told."""
     pulse = read_pulse(workspace.run_folder)
     silence = timedelta(microseconds=workspace.project.policy.alerts.loop_silence)
-    fault = None if pulse is None else pulse.fault(now, silence)
+    fault = None if pulse is None else standstill(pulse, now, silence)
     told = _told(workspace, "loop", "loop")
     if pulse is not None and fault is not None:
         if told is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from trimtab.app.alerts.dispatcher import Dispatcher
-from trimtab.app.alerts.pulse import read_pulse
+from trimtab.app.alerts.heart import read_pulse, standstill
 from trimtab.app.project.kept_process import KeptProcess
 from trimtab.app.project.locks import Locked, locked
 from trimtab.app.project.workspace import Workspace
@@ -111,4 +111,4 @@ def _turns(workspace: Workspace) -> bool:
     """Return True if the loop of the project runs and ends steps."""
     pulse = read_pulse(workspace.run_folder)
     silence = timedelta(microseconds=workspace.project.policy.alerts.loop_silence)
-    return pulse is not None and pulse.fault(workspace.now(), silence) is None
+    return pulse is not None and standstill(pulse, workspace.now(), silence) is None

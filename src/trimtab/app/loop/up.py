@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from trimtab.app.alerts.pulse import Heart
+from trimtab.app.alerts.heart import Heart
 from trimtab.app.alerts.running import AlertsProcess
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.ingestion.child import IngestionProcess
 from trimtab.app.ingestion.streaming import IN_MEMORY
 from trimtab.app.loop.event_lines import NewEvents
+from trimtab.app.loop.model_figures import FiguresReader
 from trimtab.app.loop.steering import Steering
 from trimtab.app.project.console_process import ConsoleProcess
 from trimtab.app.project.ledger_checks import ledger_line, note_policy
@@ -167,7 +168,7 @@ def _run(
     say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
     ingestion = IngestionProcess(workspace, environment=environment)
     alerts = AlertsProcess(workspace, environment=environment)
-    heart = Heart(workspace.run_folder, workspace.clock)
+    heart = Heart(workspace.run_folder, workspace.clock, FiguresReader(workspace))
     steering = None
     try:
         _start_streams(ingestion, say)

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from trimtab.clock import Clock, SystemClock, to_micros
+from trimtab.records.loop_pulse import PULSE, LoopPulse
 from trimtab.records.stream_progress import PROGRESS, IngestionProgress, StreamProgress
 from trimtab.serving.core.in_flight import RowGroup
 from trimtab.serving.core.routing import Variant
@@ -62,6 +63,7 @@ class Metrics:
     ) -> None:
         self._folder = None if folder is None else SnapshotFolder(folder)
         self._streams = None if folder is None else folder.parent / PROGRESS
+        self._pulse = None if folder is None else folder.parent / PULSE
         self._worker = worker
         self._clock = clock or SystemClock()
         self._tell_inputs = tell_inputs
@@ -217,7 +219,7 @@ class Metrics:
 
     def expose(self, accept: str | None = None) -> tuple[bytes, bytes]:
         """Return all workers' counts for Prometheus, and their content type; `accept` may ask for OpenMetrics."""
-        return expose(self.merged(), accept or "", self._stream_progress())
+        return expose(self.merged(), accept or "", self._stream_progress(), self._loop_pulse())
 
     def _stream_progress(self) -> Sequence[StreamProgress]:
         """Return how far streams are; none without a process that reads them."""
@@ -227,6 +229,15 @@ class Metrics:
             return msgspec.json.decode(self._streams.read_bytes(), type=IngestionProgress).streams
         except (OSError, msgspec.DecodeError):
             return ()
+
+    def _loop_pulse(self) -> LoopPulse | None:
+        """Return what the loop has come to; None without one that runs."""
+        if self._pulse is None:
+            return None
+        try:
+            return msgspec.json.decode(self._pulse.read_bytes(), type=LoopPulse)
+        except (OSError, msgspec.DecodeError):
+            return None
 
     def text(self) -> str:
         """Return all workers' counts in Prometheus' text exposition format 0.0.4."""

@@ -21,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
+from trimtab.records.loop_pulse import LoopPulse, ModelFigures
 from trimtab.records.stream_progress import StreamProgress
 from trimtab.stats.gateway_counts import (
     LAG_BORDERS_S,
@@ -35,7 +36,10 @@ from trimtab.stats.gateway_counts import (
 
 VARIANT = ("model", "version", "role", "served")
 STREAM = ("source",)
+MODEL = ("model",)
 LATENCY_BORDERS_S = tuple(border / 1e6 for border in LATENCY_BORDERS_US)
+MAY_BE_ABSENT = (StreamProgress, LoopPulse, ModelFigures)
+"""Most projects have no stream, and a gateway may serve without a loop: their metrics are then left out."""
 SHOWN_US = 7 * 86_400_000_000
 """A version that has scored nothing for so long is not shown any more."""
 
@@ -46,7 +50,15 @@ Labels = tuple[str, ...]
 class Family(NamedTuple):
     """How one field of the counts is shown: one metric, with one sample for each owner and each key of the field."""
 
-    owner: type[VariantCounts] | type[Snapshot] | type[Durations] | type[State] | type[StreamProgress]
+    owner: (
+        type[VariantCounts]
+        | type[Snapshot]
+        | type[Durations]
+        | type[State]
+        | type[StreamProgress]
+        | type[LoopPulse]
+        | type[ModelFigures]
+    )
     field: str
     kind: type[CounterMetricFamily] | type[GaugeMetricFamily] | type[HistogramMetricFamily]
     name: str
@@ -114,24 +126,44 @@ FAMILIES = (
     Family(StreamProgress, "refused", COUNTER, "trimtab_stream_refused_messages", "Messages in quarantine.", STREAM),
     Family(StreamProgress, "losses", COUNTER, "trimtab_stream_losses",
            "Losses of messages that were not read, in all.", STREAM),
+    Family(LoopPulse, "at_s", GAUGE, "trimtab_loop_last_step_timestamp_seconds", "When the loop last ended a step."),
+    Family(ModelFigures, "revision", GAUGE, "trimtab_revision_number", "Number of the newest revision.", MODEL),
+    Family(ModelFigures, "window_end", GAUGE, "trimtab_window_end_timestamp_seconds",
+           "Event time: end of the champion's newest window with mature labels.", MODEL),
+    Family(ModelFigures, "label_coverage", GAUGE, "trimtab_window_label_coverage",
+           "Labelled share of the rows of that window.", MODEL),
+    Family(ModelFigures, "losses", GAUGE, "trimtab_window_loss",
+           "Loss of that window, in the metric by which versions are compared.", (*MODEL, "metric")),
+    Family(ModelFigures, "money_lost", GAUGE, "trimtab_window_money_lost",
+           "Money lost by mistakes in that window.", MODEL),
+    Family(ModelFigures, "impact_per_day", GAUGE, "trimtab_impact_per_day",
+           "Money that mistakes cost a day beyond what is usual.", MODEL),
+    Family(ModelFigures, "p_seq", GAUGE, "trimtab_sequential_p",
+           "Sequential p-value of that window, by kind of signal.", (*MODEL, "kind")),
+    Family(ModelFigures, "decisions", COUNTER, "trimtab_decisions", "Decisions, by action.", (*MODEL, "action")),
+    Family(ModelFigures, "open_reviews", GAUGE, "trimtab_open_reviews", "Reviews that wait for a person.", MODEL),
 )
 """In the order in which they are shown. The names of counters get the ending `_total`."""
 # fmt: on
 
 
-def expose(snapshot: Snapshot, accept: str = "", streams: Sequence[StreamProgress] = ()) -> tuple[bytes, bytes]:
+def expose(
+    snapshot: Snapshot, accept: str = "", streams: Sequence[StreamProgress] = (), loop: LoopPulse | None = None
+) -> tuple[bytes, bytes]:
     """Return the counts as text and its content type, in the format that an Accept header asks for."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SnapshotCollector(snapshot, streams))
+    registry.register(SnapshotCollector(snapshot, streams, loop))
     return encode(registry), content_type.encode()
 
 
 class SnapshotCollector(Collector):
-    """One snapshot as metrics, with those of streams."""
+    """One snapshot as metrics, with those of streams and of the loop."""
 
-    def __init__(self, snapshot: Snapshot, streams: Sequence[StreamProgress] = ()) -> None:
-        self._snapshot, self._streams = snapshot, streams
+    def __init__(
+        self, snapshot: Snapshot, streams: Sequence[StreamProgress] = (), loop: LoopPulse | None = None
+    ) -> None:
+        self._snapshot, self._streams, self._loop = snapshot, streams, loop
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics."""
@@ -149,9 +181,11 @@ class SnapshotCollector(Collector):
             Durations: [((protocol,), own) for protocol, own in sorted(now.durations.items())],
             State: [((), now.state)],
             StreamProgress: [((one.source,), one) for one in self._streams],
+            LoopPulse: [] if self._loop is None else [((), self._loop)],
+            ModelFigures: [] if self._loop is None else [((one.model,), one) for one in self._loop.models],
         }
         for family in FAMILIES:
-            if owners[family.owner] or family.owner is not StreamProgress:  # most projects have no stream
+            if owners[family.owner] or family.owner not in MAY_BE_ABSENT:
                 yield _metric(family, owners[family.owner])
         yield from _others([(key, variant) for key, variant in variants if key.served])
 
@@ -168,7 +202,8 @@ def _metric(family: Family, owners: Sequence[tuple[Labels, Any]]) -> Metric:
                 metric.add_metric(labels, _buckets(borders, value or [0] * (len(borders) + 1)), sum_value=total)
         elif isinstance(value, dict):
             for key, count in sorted(value.items()):
-                metric.add_metric([str(part) for part in (key if isinstance(key, tuple) else (key,))], count)
+                keys = key if isinstance(key, tuple) else (key,)
+                metric.add_metric([*labels, *(str(part) for part in keys)], count)
         elif value is not None:
             metric.add_metric(labels, value)
     return metric

@@ -15,12 +15,13 @@ from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.alerts.alert_list import alert_trouble, channel_states, pending_alerts, sent_messages
 from trimtab.app.alerts.dispatcher import FIRST_PAUSE, Dispatcher
+from trimtab.app.alerts.heart import Heart
 from trimtab.app.alerts.message_text import Message
-from trimtab.app.alerts.pulse import PULSE, Heart, Pulse
 from trimtab.app.project import process_files
 from trimtab.app.project.workspace import Workspace
 from trimtab.policy.alert_channels import Channel
 from trimtab.records.alert_records import Alert, AlertMessage
+from trimtab.records.loop_pulse import PULSE, LoopPulse
 from trimtab.records.stream_progress import PROGRESS, IngestionProgress, StreamProgress
 from trimtab.testing.judged import DAY, FIRST
 
@@ -184,7 +185,7 @@ def test_a_loop_that_stands_still_and_turns_again_is_told(world: World) -> None:
 
 
 def test_a_loop_whose_process_died_is_told_at_once_with_what_it_knew(world: World) -> None:
-    pulse = Pulse(pid=2**22 + 1, at=world.clock.now())
+    pulse = LoopPulse(pid=2**22 + 1, at=world.clock.now())
     process_files.write_atomically(world.workspace.run_folder / PULSE, msgspec.json.encode(pulse))
     world.dispatcher.step()
     world.pass_time()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 from prometheus_client.core import CounterMetricFamily
 
+from trimtab.records.loop_pulse import LoopPulse, ModelFigures
 from trimtab.records.stream_progress import StreamProgress
 from trimtab.serving.telemetry.exposition import FAMILIES, expose
 from trimtab.stats.gateway_counts import (
@@ -28,6 +30,7 @@ HERE = Path(__file__).parent
 NOW = 1_790_000_000_000_000
 NOT_SHOWN: dict[type[msgspec.Struct], set[str]] = {
     Snapshot: {"taken_at", "state", "variants", "durations"},  # the owners of further counts, and a time
+    ModelFigures: {"model"},  # a label
     VariantCounts: {"failed", "late", "borders", "run_score", "run_inputs", "last_at"},  # read by the guard
 }
 
@@ -96,7 +99,7 @@ def test_the_exposition_is_the_known_text(file: str, snapshots: list[Snapshot]) 
     assert found == (HERE / file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("owner", [Snapshot, State, VariantCounts, Durations])
+@pytest.mark.parametrize("owner", [Snapshot, State, VariantCounts, Durations, ModelFigures])
 def test_every_count_is_shown_or_named_here(owner: type[msgspec.Struct]) -> None:
     rows = [family for family in FAMILIES if family.owner is owner]
     shown = {family.field for family in rows} | {family.total for family in rows if family.total is not None}
@@ -122,3 +125,15 @@ def test_streams_are_shown_with_what_is_known_of_them() -> None:
     assert 'trimtab_stream_freshness_seconds{source="payments"} 0.5' in text
     assert re.findall(r"trimtab_stream_lag_messages{.*", text) == ['trimtab_stream_lag_messages{source="payments"} 3.0']
     assert 'trimtab_stream_flows{source="b"} 0.0' in text
+
+
+def test_the_loop_is_shown_with_what_it_has_come_to() -> None:
+    delay = ModelFigures(model="delay", p_seq={"data": 0.03}, decisions={"review": 2, "monitor": 9}, open_reviews=1)
+    pulse = LoopPulse(pid=1, at=datetime(2026, 3, 1, tzinfo=UTC), models=(delay,))
+    text = expose(merge([], now=NOW), loop=pulse)[0].decode()
+    assert "trimtab_loop_last_step_timestamp_seconds 1.7723232e+09" in text
+    assert 'trimtab_sequential_p{kind="data",model="delay"} 0.03' in text
+    assert 'trimtab_decisions_total{action="review",model="delay"} 2.0' in text
+    assert 'trimtab_open_reviews{model="delay"} 1.0' in text
+    assert "trimtab_window_money_lost{" not in text, "no window has mature labels"
+    assert "trimtab_loop" not in expose(merge([], now=NOW))[0].decode(), "no loop runs"

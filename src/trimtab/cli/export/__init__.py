@@ -1,0 +1,1 @@
+"""The verb that writes files for other systems."""
