@@ -75,10 +75,18 @@ def judge_challenger(
     The verdict is that of the first look, one after each window, that decides: it does not depend on how often this is
     called.
     """
-    windows = _windows(metadata, model, challenger, since)
+    windows = compared_windows(metadata, model, challenger, since)
     looks = range(min(1, len(windows)), max(1, len(windows)) + 1)
     for look in looks:
-        found = _look(windows[:look], champion, policy, metric, limits, held_out, suspected)
+        found = look_at(
+            windows[:look],
+            champion=champion,
+            policy=policy,
+            metric=metric,
+            limits=limits,
+            held_out=held_out,
+            suspected=suspected,
+        )
         if found.verdict != "continue":
             break
     return found
@@ -101,31 +109,39 @@ def judge_former_champion(
     valid for the first `max_windows` windows since then, and "expired" behind them. since: only windows from this start
     on (event time); left out, all in which the former champion was compared with this one.
     """
-    strict = policy.model_copy(update={"tolerate": 0.0})
     return judge_challenger(
         metadata,
         model=model,
         champion=champion,
         challenger=former,
-        policy=strict,
+        policy=for_former_champion(policy),
         metric=metric,
         since=since,
         suspected=suspected,
     )
 
 
-def _look(
+def for_former_champion(policy: PromoteWhen) -> PromoteWhen:
+    """Return the rule by which a former champion is judged: nothing is tolerated."""
+    return policy.model_copy(update={"tolerate": 0.0})
+
+
+def look_at(
     windows: Sequence[WindowReport],
+    *,
     champion: int,
     policy: PromoteWhen,
     metric: str,
-    limits: RollbackWhen | None,
-    held_out: Sequence[float],
-    suspected: Sequence[Stretch],
+    limits: RollbackWhen | None = None,
+    held_out: Sequence[float] = (),
+    suspected: Sequence[Stretch] = (),
 ) -> ChallengerVerdict:
-    """Return the verdict after the last of some windows of the challenger."""
+    """Return the verdict of one look, after the last of some windows of the challenger, in order of time.
+
+    The other arguments are those of `judge_challenger`, whose verdict is that of the first look that decides.
+    """
     gain = gain_name(metric)
-    paired = _paired(windows, gain, champion, suspected)
+    paired = paired_windows(windows, gain, champion, suspected)
     labels = round(sum(w.metrics["paired_rows"] for w in paired))
     found = compare(
         [w.metrics[gain] for w in paired],
@@ -160,13 +176,16 @@ def is_suspected(start: datetime, end: datetime, suspected: Sequence[Stretch]) -
     return any(start < last and first < end for first, last in suspected)
 
 
-def _windows(metadata: Metadata, model: str, challenger: int, since: datetime | None) -> list[WindowReport]:
+def compared_windows(
+    metadata: Metadata, model: str, challenger: int, since: datetime | None = None
+) -> list[WindowReport]:
+    """Return the matured windows in which a version was no champion, in order of time. since: from this start on."""
     found = metadata.find(WindowReport, model=model, version=challenger, stage="matured")
     kept = [w for w in found if w.role != "champion" and (since is None or w.start >= since)]
     return sorted(kept, key=lambda w: w.start)
 
 
-def _paired(
+def paired_windows(
     windows: Sequence[WindowReport], gain: str, champion: int, suspected: Sequence[Stretch]
 ) -> list[WindowReport]:
     """Return the windows in which the challenger has a gain over the champion and that are not suspected."""

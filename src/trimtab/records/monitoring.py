@@ -159,8 +159,8 @@ class Comparison(Record, frozen=True, kw_only=True):
     """A challenger or a shadow compared with the champion up to one matured window; id is
     `model/vVERSION/comparison/vAGAINST/start`.
 
-    Gains are positive when the version is better. Bounds hold at all windows of the comparison together; None where
-    they are infinite: before enough windows.
+    Gains are positive when the version is better. Bounds have the confidence of `promote_when`, at all windows of the
+    comparison together; None before `min_windows` and after `max_windows`, for which they do not hold.
     """
 
     KIND = "comparison"
@@ -171,10 +171,12 @@ class Comparison(Record, frozen=True, kw_only=True):
     version: int
     against: int
     """The champion of the window."""
+    window: str
+    """Id of the WindowReport of the version that was added."""
     start: datetime
     end: datetime
     metric: str
-    """What the rule of the policy compares: a metric, or money."""
+    """What the rule `promote_when` compares: a metric, or money."""
     gain: float | None
     """Of this window alone, in the metric's unit; None when it does not count: it is suspected."""
     mean: float | None
@@ -187,13 +189,15 @@ class Comparison(Record, frozen=True, kw_only=True):
     """Windows before the comparison that neither version was trained on."""
     labels: int
     """Rows of these windows that both versions scored and that have a label."""
+    predictions_per_day: float
+    """Traffic of the model in this window."""
     money_per_day: float | None
     """Mean of what the version's mistakes cost less, if it answered all requests, in the policy's currency; None
     without costs in the policy."""
     money_per_day_low: float | None
     money_per_day_high: float | None
     verdict: Literal["promote", "futile", "continue", "expired"]
-    """Of the rule after this window."""
+    """Of the rule `promote_when` at the first window that decided it, or at this one as long as none has."""
     reason: str
 
 

@@ -17,6 +17,7 @@ import msgspec
 from trimtab.app.gateway.turns import judging_policy, read_turn
 from trimtab.app.labels.importing import OutcomeImporter
 from trimtab.app.loop.actions import LoopActions, Retrainings
+from trimtab.app.loop.comparisons import Comparisons
 from trimtab.app.loop.monitors import open_monitor, windows_before_service
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.loop.scheduled_compaction import ScheduledCompaction, ScheduledUpkeep
@@ -86,7 +87,12 @@ def decide_once(workspace: Workspace) -> list[Decision]:
     open_monitor(workspace).step()
     Watch(workspace).step()
     with closing(Workflows(workspace.workflows_url)) as workflows:
-        return [d for controller in _controllers(workspace, workflows).values() for d in controller.step()]
+        controllers = _controllers(workspace, workflows)
+        decisions = [d for controller in controllers.values() for d in controller.step()]
+        comparisons = Comparisons(workspace.metadata, workspace.clock)
+        for name, controller in controllers.items():
+            comparisons.step(name, workspace.model(name).task, controller.policy)
+        return decisions
 
 
 def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Controller]:
@@ -116,6 +122,9 @@ class Steering:
         self._outcomes = OutcomeImporter(workspace)
         self._features = FeatureRefresher(workspace, lambda: read_turn(workspace.run_folder) is not None)
         self._watch = Watch(workspace)
+        self._comparisons = Comparisons(workspace.metadata, workspace.clock)
+        self._compared = False
+        """Whether the comparisons of all windows are written."""
         self.poll_seconds = POLL_SECONDS
         """How long to wait after a step that found nothing to do."""
         self._ledger_is_broken = False
@@ -188,10 +197,15 @@ class Steering:
         if self._monitor.watermark > BEGINNING:
             self._retraining.now = from_micros(self._monitor.watermark)
         self._watch.step()
+        self._compared = self._compared and not any(r.stage == "matured" and r.role in CANDIDATES for r in reports)
         decisions: list[Decision] = []
         try:
             for controller in self._controllers.values():
                 decisions.extend(controller.step())
+            if not self._compared:  # after the controllers, which suspect windows
+                for name, controller in self._controllers.items():
+                    self._comparisons.step(name, self._workspace.model(name).task, controller.policy)
+                self._compared = True
         except LedgerBroken as error:  # serving goes on, and so does monitoring
             if not self._ledger_is_broken:
                 log.error("nothing is decided any more: %s", error)
