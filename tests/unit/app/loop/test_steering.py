@@ -26,8 +26,8 @@ from trimtab.control.holds import set_freeze
 from trimtab.control.resolve import resolve
 from trimtab.policy.decide import WEEKDAYS
 from trimtab.records.control import Decision, WorkflowStep
-from trimtab.records.monitoring import WindowReport
-from trimtab.testing.judged import DAY, bundle_record
+from trimtab.records.monitoring import Comparison, WindowReport
+from trimtab.testing.judged import DAY, bundle_record, window_report
 from trimtab.testing.streams import FIRST_DAY, Variant, World, play
 from trimtab.units import MICROS
 
@@ -102,6 +102,20 @@ def test_matured_windows_of_a_candidate_are_told_once(workspace: Workspace, stee
     assert told(workspace) == 2
     steering.step()
     assert told(workspace) == 2
+
+
+def test_a_comparison_grows_with_each_matured_window_of_a_candidate(
+    workspace: Workspace, steering: Steering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paired = {"paired_log_loss_gain": 0.1, "paired_rows": 500.0, "paired_version": 1.0}
+    windows = [window_report(day, version=2, role="challenger", metrics=paired) for day in range(2)]
+    for window in windows:
+        workspace.metadata.put(window)
+        monkeypatch.setattr(steering._monitor, "step", lambda window=window: (window,))
+        steering.step()
+        assert workspace.metadata.find(Comparison)[0].window == window.id
+    steering.step()
+    assert workspace.metadata.count(Comparison) == 2
 
 
 def test_windows_of_the_champion_alone_wake_nobody(workspace: Workspace, steering: Steering) -> None:
