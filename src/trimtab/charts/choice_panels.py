@@ -221,7 +221,7 @@ def runs_panel(runs: Sequence[RunPoint], frame: Frame, *, metric: str) -> Spec:
             "mark": _run_mark(frame, color, on),
             "encoding": encoding,
         }
-        for on in sorted({row["on"] for row in rows})
+        for on in (False, True)
     ]
     return chart(frame, about, {"layer": layers}, height=160)
 

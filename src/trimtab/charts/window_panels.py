@@ -358,7 +358,8 @@ def gain_panel(
         cut = [b for b in bars if (b.high > edge if shape == "triangle-up" else b.low < edge)]
         rows = [{"at": _middle(b.start, b.end), "value": edge} for b in cut]
         if rows:
-            mark = {"type": "point", "shape": shape, "fill": frame.palette.challenger, "size": 40}
+            edge_of = {"stroke": frame.palette.page, "strokeWidth": 1.5}
+            mark = {"type": "point", "shape": shape, "fill": frame.palette.challenger, "size": 70, **edge_of}
             encoding = {"x": time_axis(frame, "at"), "y": value_axis(frame, "value", scale=scale)}
             layers.append({"data": values(rows), "mark": mark, "encoding": encoding})
     layers += _growth_layers(growth, frame, scale, line=frame.palette.text)
@@ -386,21 +387,22 @@ def _growth_layers(growth: Sequence[WindowValue], frame: Frame, scale: Spec, *, 
     drawn = [group[-1] for group in grouped([w for w in growth if known(w.value)], MOST_SERIES // 4)]
     if not drawn:
         return []
-    rows = [{"at": millis(w.end), "value": w.value, "low": w.low, "high": w.high} for w in drawn]
+    rows = [{"at": millis(w.end), "value": w.value, "low": w.low, "high": w.high, "of": w.version or 0} for w in drawn]
+    detail = {"detail": {"field": "of", "type": "nominal"}}  # the line of another version begins anew
     bounded = [row for row in rows if known(row["low"]) and known(row["high"])]
     x, layers = time_axis(frame, "at"), list[Spec]()
     if bounded:
         area = {"type": "area", "fill": frame.palette.challenger, "fillOpacity": TINT, "clip": True}
         low = value_axis(frame, "low", scale=scale)
-        layers.append({"data": values(bounded), "mark": area, "encoding": {"x": x, "y": low, "y2": {"field": "high"}}})
+        encoding = {"x": x, "y": low, "y2": {"field": "high"}, **detail}
+        layers.append({"data": values(bounded), "mark": area, "encoding": encoding})
         for bound in ("low", "high"):
             mark = {"type": "line", "stroke": frame.palette.challenger, "strokeWidth": 1, "clip": True}
-            encoding = {"x": x, "y": value_axis(frame, bound, scale=scale)}
+            encoding = {"x": x, "y": value_axis(frame, bound, scale=scale), **detail}
             layers.append({"data": values(bounded), "mark": mark, "encoding": encoding})
     mark = {"type": "line", "stroke": line, "strokeWidth": 2, "clip": True, "point": False}
-    layers.append(
-        {"data": values(rows), "mark": mark, "encoding": {"x": x, "y": value_axis(frame, "value", scale=scale)}}
-    )
+    encoding = {"x": x, "y": value_axis(frame, "value", scale=scale), **detail}
+    layers.append({"data": values(rows), "mark": mark, "encoding": encoding})
     return layers
 
 

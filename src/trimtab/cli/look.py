@@ -12,6 +12,8 @@ import typer
 from rich.markup import escape
 
 from trimtab.app.pages.comparison_report import comparison_page
+from trimtab.app.pages.decision_report import decision_page
+from trimtab.app.pages.model_report import model_page
 from trimtab.app.pages.page_parts import need_pages
 from trimtab.app.project.locks import only_loop
 from trimtab.app.reports.doctor import Finding, examine, next_step
@@ -20,7 +22,7 @@ from trimtab.app.reports.status import status as read_status
 from trimtab.app.reports.store_checks import RepairResult
 from trimtab.app.reports.store_checks import repair as mend
 from trimtab.app.reports.version_comparison import compare_versions
-from trimtab.cli.context import Context, Verbs, print_json
+from trimtab.cli.context import Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import console, say, write_file
 from trimtab.cli.views import show_comparison, show_lineage, show_status
 from trimtab.errors import UsageError
@@ -29,6 +31,7 @@ from trimtab.policy.key_reference import json_schema
 app = Verbs()
 
 STDOUT = "-"
+REPORTS = ("model", "comparison", "decision")
 
 
 @app.verb()
@@ -69,11 +72,9 @@ def compare(
 
     On the predictions that both scored, in windows whose labels are complete, with intervals and what the rule says.
     """
-    if versions is not None and versions[0] == versions[1]:
-        raise UsageError(f"--versions {versions[0]} {versions[1]}: expected two different versions")
     if html is not None:
         need_pages()
-    found = compare_versions(context.workspace, context.workspace.model(model).name, versions)
+    found = compare_versions(context.workspace, context.workspace.model(model).name, _two(versions))
     if html is not None:
         write_file("--html", html, comparison_page(found))
         say(f"written: {html}")
@@ -85,6 +86,62 @@ def compare(
         write_file("--json", Path(json), f"{text}\n")
         say(f"written: {json}")
     show_comparison(console, found)
+
+
+@app.verb(model=True, json=False)
+def report(
+    context: Context,
+    what: Annotated[str, typer.Argument(metavar="model|comparison|decision", help="model, comparison or decision.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Model; needed when there are several. Of a decision its number, or MODEL/NUMBER."
+        ),
+    ] = None,
+    versions: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="A B", help="Of a comparison: A with B; those that were compared last by default."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="The file to write.")] = None,
+) -> None:
+    """Write a report of a model, a comparison or a decision as a page that stands alone.
+
+    One HTML file with its charts, readable without a network: for people without the console, for audits, for print.
+    """
+    require_action("report", what, REPORTS)
+    if html is None:
+        raise UsageError(f"which file? trimtab report {what}{f' {name}' if name else ''} --html FILE")
+    if versions is not None and what != "comparison":
+        raise UsageError(
+            f"--versions belongs to a comparison, not to a {what}: trimtab report comparison --versions A B"
+        )
+    need_pages()
+    asked = _two(versions)
+    model, number = _decision(name) if what == "decision" else (name, 0)
+    ws = context.workspace
+    model = ws.model(model or context.model).name
+    if what == "decision":
+        page = decision_page(ws, model, number)
+    elif what == "comparison":
+        page = comparison_page(compare_versions(ws, model, asked))
+    else:
+        page = model_page(ws, model)
+    write_file("--html", html, page)
+    say(f"written: {html}")
+
+
+def _two(versions: tuple[int, int] | None) -> tuple[int, int] | None:
+    if versions is not None and versions[0] == versions[1]:
+        raise UsageError(f"--versions {versions[0]} {versions[1]}: expected two different versions")
+    return versions
+
+
+def _decision(name: str | None) -> tuple[str | None, int]:
+    """Return model, if named, and number of a decision: "7", "delay/7", or its id."""
+    parts = (name or "").split("/")
+    if not parts[-1].isdigit() or len(parts) > 3:
+        raise UsageError(f"which decision? '{name or ''}' is none; expected a number, such as 7, or MODEL/7")
+    return parts[0] if len(parts) > 1 else None, int(parts[-1])
 
 
 @app.verb()

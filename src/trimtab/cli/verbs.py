@@ -49,6 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "replay": ("replay", "Play a table as live traffic in event time."),
     "backtest": ("backtest", "Compare policies on the past: what each would have cost."),
     "compare": ("look", "Compare two versions in money, rates and segments."),
+    "report": ("look", "Write a report of a model, a comparison or a decision as a page that stands alone."),
     "status": ("look", "Show what serves and how well, what waits for an answer, and what it costs."),
     "ledger": ("ledger", "Verify the chain of all decisions, or accept breaks of it."),
     "labels": ("labels", "Take the outcomes in a file as labels."),

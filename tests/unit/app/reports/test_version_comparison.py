@@ -372,6 +372,10 @@ def test_the_verb_writes_page_and_json(world: World, tmp_path: Path) -> None:
     assert read["sentence"] in page.read_text()
     assert (read["version"], read["money"]["unit"]) == (2, "money")
     assert json.loads(run("--json", "-").output) == read
+    same = tmp_path / "same.html"
+    arguments = ["report", "comparison", "--project", str(world.project.folder), "--html", str(same)]
+    assert CliRunner().invoke(look.app, arguments).exit_code == 0
+    assert same.read_text() == page.read_text()
     for options, words in (
         (("--versions", "2", "2"), "two different versions"),
         (("--html", str(tmp_path / "none" / "page.html")), "cannot be written: No such file"),
