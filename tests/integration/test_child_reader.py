@@ -54,7 +54,9 @@ def test_a_child_that_died_is_told_and_the_next_read_starts_another(workspace: W
     first = child(found)
     os.kill(first, signal.SIGSTOP)
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: not is_running(first), what="the end of the child")
+    process = found._process
+    assert process is not None
+    wait_for(lambda: process.poll() is not None, what="the end of the child")
     assert found.read("log_span", dict[str, Any]) == {"predictions": 0}
     assert child(found) != first
 

@@ -113,13 +113,16 @@ class Reader:
                 pipe.close()
 
 
-def reader(workspace: Workspace) -> Reader:
-    """Return the reader of a project and environment, one in each process."""
+def reader(workspace: Workspace, *, lane: str = "") -> Reader:
+    """Return the reader of a project and environment, one in each process and lane.
+
+    lane: reads of one lane wait for each other; a long one gets a lane of its own.
+    """
     order = ReaderOrder(
         project=str(workspace.project.folder.absolute()), environment=workspace.environment.model_dump_json()
     )
     with _LOCK:
-        return _READERS.setdefault(order, Reader(order))
+        return _READERS.setdefault((order, lane), Reader(order))
 
 
 def close_readers() -> None:
@@ -138,4 +141,4 @@ def _error(answer: ReadAnswer) -> TrimtabError:
 
 
 _LOCK = threading.Lock()
-_READERS: dict[ReaderOrder, Reader] = {}
+_READERS: dict[tuple[ReaderOrder, str], Reader] = {}

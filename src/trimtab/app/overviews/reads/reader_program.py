@@ -21,6 +21,7 @@ from trimtab.policy.model import Environment
 log = logging.getLogger(__name__)
 
 READS: Mapping[str, tuple[str, str]] = {
+    "doctor": ("trimtab.app.overviews.reads.doctor_reads", "findings"),
     "held_rows": ("trimtab.app.overviews.reads.row_reads", "held_rows"),
     "lineage": ("trimtab.app.reports.lineage", "lineage"),
     "log_span": ("trimtab.app.overviews.reads.row_reads", "log_span"),
