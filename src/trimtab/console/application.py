@@ -33,6 +33,7 @@ from trimtab.console.routes import (
     loop_routes,
     model_routes,
     session_routes,
+    system_routes,
     window_routes,
 )
 from trimtab.errors import NotFound
@@ -68,6 +69,7 @@ AREAS: tuple[Any, ...] = (
     experiment_routes,
     lineage_routes,
     cost_routes,
+    system_routes,
 )
 """Modules with `pages` and `api`: the routes of one area each."""
 

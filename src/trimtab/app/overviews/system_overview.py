@@ -39,7 +39,7 @@ SHOWN_PACKAGES = ("trimtab", "mlflow-skinny", "dbos", "deltalake", "onnxruntime"
 HIDDEN = "***"
 SECRETS = (
     (re.compile(r"\btt_[0-9a-f]{8,}"), f"tt_{HIDDEN}"),
-    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"), HIDDEN),
+    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s]+(?=@)"), HIDDEN),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {HIDDEN}"),
     (
         re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key)([\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]{3,}"),

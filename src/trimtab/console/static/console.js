@@ -184,6 +184,21 @@ async function fetchLater(part) {
   }
 }
 
+// A log that is followed: the newest lines come while the reader is at its end; scrolling up stops it.
+const FOLLOW_MS = 3000;
+function follow(part) {
+  const end = (log) => log && log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+  const show = () => { const log = part.querySelector("pre"); if (log) log.scrollTop = log.scrollHeight; };
+  show();
+  setInterval(async () => {
+    if (document.hidden || !end(part.querySelector("pre"))) return;
+    const answer = await fetch(part.dataset.follows, { headers: { accept: "text/html" } }).catch(() => null);
+    if (!answer?.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
+    if (fresh && fresh.innerHTML !== part.innerHTML) { part.replaceChildren(...fresh.childNodes); show(); }
+  }, FOLLOW_MS);
+}
+
 // Keys. Single keys can be turned off.
 const areOn = () => localStorage.getItem("keys") !== "off";
 let goes = 0;
@@ -229,6 +244,7 @@ function start(within) {
   watchCharts(within);
   all(".later[data-address]", within).forEach(fetchLater);
 }
+all("[data-follows]").forEach(follow);
 remember(document);
 applyChoices();
 start(document);
