@@ -17,14 +17,16 @@ from trimtab.testing.judged import DAY, MODEL, window_report
 
 def decide(
     workspace: Workspace,
-    action: Literal["retrain", "review"] = "review",
+    action: Literal["retrain", "review", "monitor"] = "review",
     *,
     model: str = MODEL,
     start: datetime | None = None,
+    held_by: str = "",
+    held_until: datetime | None = None,
 ) -> Decision:
     """Append the decision on a severe window of high impact: a retraining, or a review that waits for a person.
 
-    start: of the window, a day long.
+    start: of the window, a day long. held_by, held_until: the brake that led to a milder action.
     """
     window = window_report(1)
     start = start or window.start
@@ -36,6 +38,8 @@ def decide(
         cell="retrain",
         action=action,
         reasons=("a test",),
+        held_by=held_by,
+        held_until=held_until,
     )
     decision = Ledger(workspace.metadata, model).append(draft, clock=workspace.clock)
     assert decision is not None

@@ -13,11 +13,18 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from trimtab.app.loop.workflows import Workflows
-from trimtab.app.reports.decision_list import DecisionFilter, DecisionOutcome, MatrixCell, count_cells, list_decisions
+from trimtab.app.reports.decision_list import (
+    BRAKES,
+    DecisionFilter,
+    DecisionOutcome,
+    MatrixCell,
+    count_cells,
+    list_decisions,
+)
 from trimtab.cli.context import Context, Verbs, option_choice, option_time
 from trimtab.cli.terminal import console
 from trimtab.cli.views import ACTION_STYLE, counted, table
-from trimtab.records.control import Trigger
+from trimtab.records.control import Decision, Trigger
 from trimtab.records.record import Action
 
 app = Verbs()
@@ -37,6 +44,9 @@ def decisions(
     trigger: Annotated[
         str | None, typer.Option("--trigger", metavar="|".join(TRIGGERS), help="Only those that this has led to.")
     ] = None,
+    held_by: Annotated[
+        str | None, typer.Option("--held-by", metavar="BRAKE", help="Only those that this brake held back.")
+    ] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Windows that end after this event time.")
     ] = None,
@@ -50,13 +60,15 @@ def decisions(
 ) -> None:
     """List decisions with their reasons and outcomes.
 
-    Newest first: what led to each one, the version that was judged, the answer of a person, and what became of it.
+    Newest first: what led to each one, the version that was judged, the brake that held it back, the answer of a
+    person, and what became of it.
     """
     workspace = context.workspace
     wanted = DecisionFilter(
         model=None if model is None else workspace.model(model).name,
         action=option_choice("--action", action, ACTIONS),
         trigger=option_choice("--trigger", trigger, TRIGGERS),
+        held_by=option_choice("--held-by", held_by, tuple(BRAKES)),
         since=option_time("--since", since),
         until=option_time("--until", until),
     )
@@ -77,9 +89,17 @@ def _show_decisions(console: Console, found: Sequence[DecisionOutcome]) -> None:
         style = ACTION_STYLE[d.action]
         window = f"{d.start:%Y-%m-%d %H:%M} - {d.end:%Y-%m-%d %H:%M}"
         head = f"[{style}]{d.action:<8}[/]  {escape(d.id)}  {window}  version {d.version}  by {d.trigger}"
-        console.print(f"{head}  ({escape(d.band)}, {d.impact} impact)", highlight=False, soft_wrap=True)
+        console.print(f"{head}  ({escape(d.band)}, {d.impact} impact){_held(d)}", highlight=False, soft_wrap=True)
         lines = [*d.reasons, *([f"-> {one.state}: {one.became}"] if one.became else [])]
         console.print(Padding("\n".join(map(escape, lines)), (0, 0, 0, 10)), highlight=False)
+
+
+def _held(decision: Decision) -> str:
+    """Return which brake held a decision back, if one did; records of earlier releases do not know it."""
+    if not decision.held_by:
+        return ""
+    until = "" if decision.held_until is None else f" until {decision.held_until:%Y-%m-%d %H:%M}"
+    return f"  held back by {BRAKES.get(decision.held_by, decision.held_by)}{until}"
 
 
 def _show_cells(console: Console, cells: Sequence[MatrixCell]) -> None:

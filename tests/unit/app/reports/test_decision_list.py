@@ -126,6 +126,10 @@ def test_the_verb_lists_filters_and_counts(workspace: Workspace) -> None:
     assert [one["decision"]["number"] for one in json.loads(trimtab("--limit", "1", "--json"))] == [2]
     assert "no decision matches" in trimtab("--trigger", "routine")
     assert sum(cell["windows"] for cell in json.loads(trimtab("--matrix", "--json"))) == 2
+    decide(workspace, "monitor", start=FIRST + 2 * DAY, held_by="cooldown", held_until=FIRST + 4 * DAY)
+    listed = trimtab("--held-by", "cooldown")
+    assert f"held back by cooldown until {FIRST + 4 * DAY:%Y-%m-%d %H:%M}" in listed
+    assert "delay/decision/2" not in listed
     with pytest.raises(UsageError, match=r"--action: 'retrian' is not known. Did you mean 'retrain'\?"):
         trimtab("--action", "retrian")
     with pytest.raises(DefinitionError, match="delai"):
