@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ COSTS: dict[Task, str] = {
     "anomaly": "{ false_negative: 100, false_positive: 5 }",
 }
 DAY_ROWS = 48
+Served = Callable[[Task], Workspace]
+"""Returns the project of a task that has served."""
 POLICY = """
 impact: {{ cost: {cost}, medium: 100/day, high: 400/day }}
 rollout: {{ rollback_when: {{ p99: 250ms }}, promote_when: {{ min_labels: 100 }} }}

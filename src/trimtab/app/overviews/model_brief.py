@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -12,16 +13,18 @@ import msgspec
 from trimtab.app.overviews.facts import Fact, Tone, band_tone
 from trimtab.app.overviews.model_windows import ChampionWindow, TimeRange, champion_windows, role_windows
 from trimtab.app.overviews.model_words import State, deciding_signal, model_sentence, newest_judged
-from trimtab.app.overviews.wording import SIGNALS, count, metric, money, month, p_value, share
+from trimtab.app.overviews.wording import SIGNALS, count, interval, metric, money, month, p_value, share
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.holds import active_freeze, freeze_reason
 from trimtab.control.reviews import open_notes, pending_reviews
+from trimtab.errors import NotFound
 from trimtab.metric_catalog import METRICS
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import MONEY_GAIN, WindowReport
 from trimtab.records.record import Level, Role
 from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
 from trimtab.units import MICROS
 
@@ -109,7 +112,7 @@ def model_brief(workspace: Workspace, name: str) -> ModelBrief:
         state=state,
         sentence=model_sentence(workspace, model.name, state, decisions, waits, has_money=has_money),
         next={"not_deployed": "trimtab run", "no_window": "trimtab up"}.get(state, ""),
-        facts=_facts(workspace, loss, windows, judged, months),
+        facts=_facts(workspace, model.name, loss, windows, judged, months),
         serving=tuple(
             Serving(version=a.version, role=a.role, weight=a.weight, kept=a.kept)
             for a in (() if revision is None else revision.assignments)
@@ -193,6 +196,7 @@ def saved_by_window(reports: Sequence[WindowReport]) -> list[float]:
 
 def _facts(
     workspace: Workspace,
+    name: str,
     loss: str,
     windows: Sequence[ChampionWindow],
     judged: Decision | None,
@@ -202,12 +206,14 @@ def _facts(
         return ()
     policy = workspace.project.policy
     labelled = [w for w in windows if w.matured]
-    found = [Fact(name="loss", label=loss.replace("_", " "), figure=metric(_last(labelled)), panel="loss")]
+    usual_loss = _usual_loss(workspace, name, loss, labelled)
+    label = loss.replace("_", " ")
+    found = [Fact(name="loss", label=label, figure=metric(_last(labelled)), usual=usual_loss, panel="loss")]
     if judged is not None:
         found.append(_drift_fact(workspace, judged))
     if months is not None and months.lost is not None:
         found.append(_lost_fact(policy, months, judged))
-    if labelled and workspace.model(judged.model if judged else None).label is not None:
+    if labelled and workspace.model(name).label is not None:
         newest = labelled[-1]
         rows = f"{count(newest.labelled)} of {count(newest.rows)}"
         found.append(Fact(name="labels", label="labels", figure=share(newest.coverage), usual=rows))
@@ -220,6 +226,14 @@ def _facts(
             Fact(name="p99", label="p99", figure=f"{metric(slowest)} ms", usual=usual, tone=tone, panel="latency")
         )
     return tuple(found)
+
+
+def _usual_loss(workspace: Workspace, name: str, loss: str, labelled: Sequence[ChampionWindow]) -> str:
+    """Return what is usual for the version of the newest labelled window; empty where its bundle does not say it."""
+    with suppress(NotFound, IndexError):
+        usual = workspace.metadata.get(Bundle, f"{name}/{labelled[-1].version}").usual.get(loss)
+        return "" if usual is None else f"usual {interval(usual.low, usual.high)}"
+    return ""
 
 
 def _last(labelled: Sequence[ChampionWindow]) -> float | None:

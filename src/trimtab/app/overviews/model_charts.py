@@ -10,9 +10,11 @@ import msgspec
 
 from trimtab.app.overviews.model_overview import ModelOverview
 from trimtab.app.overviews.wording import SIGNALS, joined, metric, p_value
+from trimtab.app.reports.decision_list import Effect
 from trimtab.charts.event_panels import (
     Band,
     DecisionMark,
+    Done,
     ServingSpan,
     SignalMark,
     decisions_panel,
@@ -43,7 +45,7 @@ ROWS: dict[SignalKind, str] = {
     "error": SIGNALS["error"],
 }
 """Kinds in the panel of signals, and their rows; those that choose the band come first."""
-DONE = {"acted": "acted", "raised": "raised", "held": "held back"}
+DONE: dict[Effect, Done] = {"as_said": "acted", "raised": "raised", "held_back": "held back"}
 DECISIONS_NOTE = "\u25bc acted, \u25b2 raised, | held back"
 CLOSED = ("latency", "cost", "kpi-")
 """Begins of the ids of panels that are not open at first."""
@@ -103,7 +105,7 @@ def _spans(page: ModelOverview) -> list[ServingSpan]:
 
 def _marks(page: ModelOverview) -> list[DecisionMark]:
     return [
-        DecisionMark(start=m.start, end=m.end, number=m.number, band=_band(m.tone), done=DONE[m.state])  # type: ignore[arg-type]  # DONE has these
+        DecisionMark(start=m.start, end=m.end, number=m.number, band=_band(m.tone), done=DONE[m.effect])
         for m in page.marks
     ]
 

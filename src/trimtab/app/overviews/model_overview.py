@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal
 
 import msgspec
 
@@ -27,21 +26,19 @@ from trimtab.app.overviews.model_windows import (
 from trimtab.app.overviews.model_words import done, is_judged, why
 from trimtab.app.overviews.wording import window_name
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.decision_list import Effect, effect_of
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import Comparison, WindowReport
 from trimtab.records.record import Action, Level
+from trimtab.records.training import Bundle
+from trimtab.stores.metadata.contract import Metadata
 
 YEAR = timedelta(days=365)
-SEVERITY: tuple[Action, ...] = ("monitor", "review", "retrain", "rollback")
 
 
 class DecisionMark(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision that is not simply to monitor.
-
-    acted: something was done, or a person was asked. held: the action is softer than what the policy said. raised: it
-    is stronger.
-    """
+    """One decision that is not simply to monitor."""
 
     number: int
     start: datetime
@@ -50,7 +47,7 @@ class DecisionMark(msgspec.Struct, frozen=True, kw_only=True):
     tone: Tone
     cell: Action
     action: Action
-    state: Literal["acted", "held", "raised"]
+    effect: Effect
 
 
 class DecisionGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +134,7 @@ def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = N
         until=wanted.until or now.until,
         spans=version_spans(reports),
         windows=windows,
-        usual=(),
+        usual=_usual(metadata, name, now.metric, windows),
         gain_metric=compared,
         gains=gain_windows(reports, compared, metadata.find(Comparison, model=name, start=wanted.condition)),
         signals=signal_points(workspace, name, windows),
@@ -149,6 +146,15 @@ def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = N
         high=policy.impact.high,
         p99_limit_ms=milliseconds(policy.rollout.rollback_when.p99),
         bands=_limits(policy),
+    )
+
+
+def _usual(metadata: Metadata, name: str, loss: str, windows: Sequence[ChampionWindow]) -> tuple[UsualLoss, ...]:
+    """Return what is usual for the versions that served, as far as their bundles say it."""
+    served = {w.version for w in windows}
+    found = sorted((b for b in metadata.find(Bundle, model=name) if b.version in served), key=lambda b: b.version)
+    return tuple(
+        UsualLoss(version=b.version, low=b.usual[loss].low, high=b.usual[loss].high) for b in found if loss in b.usual
     )
 
 
@@ -198,7 +204,6 @@ def _group(policy: Policy, group: Sequence[Decision]) -> DecisionGroup:
 def _mark(policy: Policy, decision: Decision) -> DecisionMark | None:
     if decision.action == decision.cell == "monitor":
         return None
-    softer = SEVERITY.index(decision.action) - SEVERITY.index(decision.cell)
     return DecisionMark(
         number=decision.number,
         start=decision.start,
@@ -207,7 +212,7 @@ def _mark(policy: Policy, decision: Decision) -> DecisionMark | None:
         tone=band_tone(policy.decide.matrix, decision.band),
         cell=decision.cell,
         action=decision.action,
-        state="held" if softer < 0 else "raised" if softer > 0 else "acted",
+        effect=effect_of(decision),
     )
 
 

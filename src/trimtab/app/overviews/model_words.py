@@ -8,6 +8,7 @@ from typing import Literal
 from trimtab.app.overviews.facts import band_tone
 from trimtab.app.overviews.wording import day, instant, joined, money, sentence
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.decision_list import BRAKES
 from trimtab.clock import from_micros, to_micros
 from trimtab.control.cause import COUNTED
 from trimtab.control.decision import counted_reason
@@ -93,9 +94,17 @@ def deciding_signal(metadata: Metadata, judged: Decision) -> Signal | None:
 def done(decision: Decision) -> str:
     """Return what was done, in a word or two."""
     if decision.action == "monitor":
-        return "nothing" if decision.cell == "monitor" else "held back"
+        return "nothing" if decision.cell == "monitor" else held_words(decision)
     because = TRIGGERS[decision.trigger]
     return f"{DONE[decision.action]} ({because})" if because else DONE[decision.action]
+
+
+def held_words(decision: Decision) -> str:
+    """Return which brake held a decision back and until when: "held back by cooldown to 6 Jan 2014"."""
+    if not decision.held_by:
+        return "held back"
+    until = "" if decision.held_until is None else f" to {day(decision.held_until)}"
+    return f"held back by {BRAKES.get(decision.held_by, decision.held_by.replace('_', ' '))}{until}"
 
 
 def why(decision: Decision) -> str:
@@ -140,7 +149,8 @@ def _answer(policy: Policy, judged: Decision, waits: Sequence[int]) -> str:
         return "; ".join(filter(None, (said, f"decision {judged.number} waits for a person", asked)))
     if judged.action != judged.cell:
         what = "nothing was done" if judged.action == "monitor" else done(judged)
-        return "; ".join(filter(None, (said, f"{what}: {_first(counted_reason(judged))}", asked)))
+        reason = held_words(judged) if judged.held_by else _first(counted_reason(judged))
+        return "; ".join(filter(None, (said, f"{what}: {reason}", asked)))
     told = "nothing needs to be done" if judged.action == "monitor" else f"{said}: {done(judged)}"
     return "; ".join(filter(None, (told, asked)))
 

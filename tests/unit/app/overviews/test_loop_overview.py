@@ -10,7 +10,7 @@ import pytest
 
 from kit.decisions import decide
 from kit.small_project import AS_OF, make_project, open_small
-from kit.task_windows import MODELS
+from kit.task_windows import MODELS, Served
 from trimtab.app.overviews.loop_overview import loop_overview
 from trimtab.app.project.locks import only_loop
 from trimtab.clock import ManualClock
@@ -21,7 +21,6 @@ from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import LogGap
 from trimtab.records.training import Run
 from trimtab.testing.judged import DAY, champion_revision, window_report
-from unit.app.overviews.conftest import Served
 
 STAGES = ["source", "table", "checks", "features", "dataset", "run", "gates", "bundle", "revision", "gateway", "log"]
 

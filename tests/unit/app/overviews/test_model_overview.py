@@ -11,7 +11,7 @@ import pytest
 
 from kit.decisions import decide
 from kit.small_project import AS_OF, make_project, open_small
-from kit.task_windows import MODELS
+from kit.task_windows import MODELS, Served
 from trimtab.app.overviews.model_overview import ModelOverview, decision_groups, model_overview
 from trimtab.app.overviews.model_windows import TimeRange, version_spans
 from trimtab.app.overviews.wording import count, metric, money
@@ -21,7 +21,6 @@ from trimtab.errors import DefinitionError
 from trimtab.metric_catalog import TASKS, Task
 from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.testing.judged import DAY, window_report
-from unit.app.overviews.conftest import Served
 
 
 def fact(page: ModelOverview, name: str) -> tuple[str, str]:
