@@ -17,9 +17,9 @@ from fastapi.testclient import TestClient
 from kit.consoles import browser
 from kit.small_project import AS_OF
 from kit.task_windows import DAY_ROWS, MODELS, Served
-from trimtab.app.overviews.child_reader import close_readers
 from trimtab.app.overviews.loop_overview import loop_overview
 from trimtab.app.overviews.model_overview import model_overview
+from trimtab.app.overviews.reads.child_reader import close_readers
 from trimtab.app.overviews.window_detail import window_detail
 from trimtab.app.project.workspace import Workspace
 from trimtab.charts import svg

@@ -16,12 +16,12 @@ import pytest
 
 from kit.small_project import AS_OF, make_project, open_small
 from kit.task_windows import DAY_ROWS, MODELS, Served
-from trimtab.app.overviews.child_reader import close_readers, reader
 from trimtab.app.overviews.model_overview import model_overview
 from trimtab.app.overviews.model_timeline import timeline
+from trimtab.app.overviews.reads.child_reader import close_readers, reader
+from trimtab.app.overviews.reads.window_rows import exported_rows, sampled_rows
 from trimtab.app.overviews.window_detail import window_detail
 from trimtab.app.overviews.window_list import WindowFilter, all_windows, window_page
-from trimtab.app.overviews.window_rows import exported_rows, sampled_rows
 from trimtab.app.overviews.wording import metric, money, p_value, share
 from trimtab.app.project.workspace import Workspace
 from trimtab.errors import NotFound, UsageError
@@ -170,7 +170,7 @@ def test_a_window_that_is_not_mature_says_when_it_is_judged_and_a_bundle_that_is
 @pytest.mark.parametrize("task", TASKS)
 def test_rows_are_those_of_the_log_with_what_was_wrong(served: Served, task: Task) -> None:
     workspace, name = served(task), MODELS[task]
-    order = {"model": name, "version": 1, "start": QUIET.isoformat(), "end": (QUIET + DAY).isoformat()}
+    order: dict[str, Any] = {"model": name, "version": 1, "start": QUIET.isoformat(), "end": (QUIET + DAY).isoformat()}
     found = sampled_rows(workspace, **order)
     assert found["total"] == DAY_ROWS
     assert len(found["rows"]) == DAY_ROWS
