@@ -6,7 +6,7 @@ from html import escape, unescape
 
 import pytest
 
-from kit.task_windows import MODELS
+from kit.task_windows import MODELS, Served
 from trimtab.app.overviews.decision_detail import decision_detail
 from trimtab.app.overviews.model_overview import model_overview
 from trimtab.app.overviews.wording import window_name
@@ -15,7 +15,6 @@ from trimtab.app.pages.model_report import model_page
 from trimtab.errors import DefinitionError, NotFound
 from trimtab.metric_catalog import TASKS, Task
 from trimtab.records.control import Decision
-from unit.app.overviews.conftest import Served
 
 STEPS = (
     "Window", "Signals and band", "Money", "Cell of the matrix", "Brakes, in their order", "What was done", "Answer",
