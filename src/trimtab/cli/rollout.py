@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trimtab import units
-from trimtab.app.operations import rollout_orders
+from trimtab.app.operations import deploying, rollout_orders
 from trimtab.app.operations.actors import local_actor
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.aliases import follow
@@ -52,7 +52,7 @@ def deploy(
         raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")
     before = latest(ws.metadata, Revision, model=name)
     warn_of_loss(ws, found)
-    done = rollout_orders.deploy(ws, local_actor(), found, reason=reason, role=role, share=_share(share), force=force)
+    done = deploying.deploy(ws, local_actor(), found, reason=reason, role=role, share=_share(share), force=force)
     _apply(context, done, before=before)
 
 
@@ -106,10 +106,13 @@ def rollback(
     That is what served before the present champion. Takes effect in under a second.
     """
     ws, name = context.workspace, context.definition.name
-    target = rollout_orders.rollback_target(ws, name, to)
+    if to is None:
+        _apply(context, rollout_orders.rollback(ws, local_actor(), name, reason=reason))
+        return
+    target = deploying.champion_of(ws, name, to)
     if target is not None:
         warn_of_loss(ws, target)
-    _apply(context, rollout_orders.rollback(ws, local_actor(), name, reason=reason, to=to))
+    _apply(context, deploying.restore(ws, local_actor(), name, to, reason=reason))
 
 
 @app.verb(model=True)

@@ -26,8 +26,10 @@ from trimtab.console.page_cache import PageCache
 from trimtab.console.problems import add_problems, problem
 from trimtab.console.rendering import Rendering
 from trimtab.console.routes import (
+    action_routes,
     cost_routes,
     data_routes,
+    decision_routes,
     experiment_routes,
     lineage_routes,
     loop_routes,
@@ -61,11 +63,13 @@ THREADS = 6
 """That make pages at once; each keeps memory of its own."""
 
 AREAS: tuple[Any, ...] = (
+    action_routes,
     session_routes,
     loop_routes,
     model_routes,
     window_routes,
     data_routes,
+    decision_routes,
     experiment_routes,
     lineage_routes,
     cost_routes,

@@ -11,17 +11,11 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from trimtab.control.cause import Cause
-from trimtab.lazy_library import LazyLibrary
 from trimtab.policy.decide import Impact
 from trimtab.records.record import Level
-
-if TYPE_CHECKING:
-    from scipy import special
-else:  # the guard of a gateway, which judges no money, starts without it
-    special = LazyLibrary("scipy.special")
+from trimtab.stats.student_t import t_quantile
 
 MIN_WINDOWS = 3
 """With fewer windows there is no interval: a stretch of `impact.over` that is shorter decides by its mean."""
@@ -134,7 +128,7 @@ def _lower(values: Sequence[float], mean: float, share: float) -> float:
     if len(values) < MIN_WINDOWS:
         return -math.inf
     sd = statistics.stdev(values)
-    return mean - share * float(special.stdtrit(len(values) - 1, 0.975)) * sd / math.sqrt(len(values))
+    return mean - share * t_quantile(0.95, len(values) - 1) * sd / math.sqrt(len(values))
 
 
 def _stretch(judged: int, over: float, whole: float | None = None) -> str:

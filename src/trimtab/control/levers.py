@@ -20,10 +20,10 @@ from trimtab.control.decision import REVIEW_P, Draft
 from trimtab.control.failures import ask_about_failure
 from trimtab.control.history import MONTH, ControlHistory
 from trimtab.control.impact import HARM_P, MIN_WINDOWS, JudgedImpact, judge
-from trimtab.control.quarantine_steps import Quarantined
 from trimtab.control.refresh import LabelledRows, due
 from trimtab.control.rollback import broken_limits, decide_rollback
 from trimtab.control.routine import Situation, decide_window
+from trimtab.control.suspicion import Quarantined
 from trimtab.control.way_back import LEAD, MIN_CHAMPION_WINDOWS, Lead
 from trimtab.control.way_back import MIN_WINDOWS as LEAD_WINDOWS
 from trimtab.policy.model import Policy

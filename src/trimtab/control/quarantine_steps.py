@@ -6,13 +6,13 @@ What is written depends on the records of the window and of earlier ones alone; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from trimtab.clock import Clock
 from trimtab.control.cause import Cause
-from trimtab.control.suspicion import Finding, Known, SuspicionRules, overlaps, read
-from trimtab.control.window_facts import Before, WindowFacts, WindowHistory
+from trimtab.control.suspicion import Finding, Known, Quarantined, SuspicionRules, overlaps, read
+from trimtab.control.window_facts import Before, WindowFacts
+from trimtab.control.window_history import WindowHistory
 from trimtab.policy.decide import Quarantine
 from trimtab.policy.model import Policy
 from trimtab.records.control import Suspicion, SuspicionEnd
@@ -20,39 +20,6 @@ from trimtab.stores.metadata.contract import Metadata
 
 BY = "policy"
 """`by` of ends that the policy decided."""
-TIME = "%Y-%m-%dT%H:%MZ"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quarantined:
-    """What the rules say when a window is judged."""
-
-    found: tuple[Suspicion, ...] = ()
-    """Suspicions that were found with this window."""
-    ended: tuple[SuspicionEnd, ...] = ()
-    """Suspicions that ended with it."""
-    suspected: bool = False
-    """The window is held back."""
-    run: int = 0
-    """So many windows in a row, this one included, are suspected by the rules."""
-
-    @property
-    def begins(self) -> bool:
-        """Whether a person is to be told: the first window of a stretch."""
-        return bool(self.found) and self.run <= len(self.found)
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """What was found and what ended, in words."""
-        said = [end.reason for end in self.ended[:1]]
-        if self.found:
-            start, end = min(s.start for s in self.found), max(s.end for s in self.found)
-            said.insert(
-                0,
-                f"{self.found[0].reason}: check the pipe first. Rows from {start:{TIME}} to {end:{TIME}} neither train "
-                "nor judge a model until they are let in (trimtab suspects)",
-            )
-        return tuple(said)
 
 
 class QuarantineSteps:

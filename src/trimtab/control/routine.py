@@ -34,8 +34,8 @@ from trimtab.control.decision import Braked, Draft, braked, decide
 from trimtab.control.drift_reasons import drift_reasons
 from trimtab.control.history import ControlHistory
 from trimtab.control.impact import judge
-from trimtab.control.quarantine_steps import Quarantined
 from trimtab.control.refresh import Due, rare
+from trimtab.control.suspicion import Quarantined
 from trimtab.control.way_back import Lead
 from trimtab.policy.decide import Refresh
 from trimtab.policy.model import Policy

@@ -34,6 +34,9 @@ Stretch = tuple[datetime, datetime]
 State = Literal["good", "suspected", "new world"]
 
 
+TIME = "%Y-%m-%dT%H:%MZ"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """Windows that a rule suspects, and why."""
@@ -72,6 +75,38 @@ class Known:
         """Return the rules that were dropped."""
         ended = ((s, self.end_of(s)) for s in self.suspicions)
         return {s.rule for s, end in ended if end is not None and end.outcome == "rule_dropped"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """What the rules say when a window is judged."""
+
+    found: tuple[Suspicion, ...] = ()
+    """Suspicions that were found with this window."""
+    ended: tuple[SuspicionEnd, ...] = ()
+    """Suspicions that ended with it."""
+    suspected: bool = False
+    """The window is held back."""
+    run: int = 0
+    """So many windows in a row, this one included, are suspected by the rules."""
+
+    @property
+    def begins(self) -> bool:
+        """Whether a person is to be told: the first window of a stretch."""
+        return bool(self.found) and self.run <= len(self.found)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What was found and what ended, in words."""
+        said = [end.reason for end in self.ended[:1]]
+        if self.found:
+            start, end = min(s.start for s in self.found), max(s.end for s in self.found)
+            said.insert(
+                0,
+                f"{self.found[0].reason}: check the pipe first. Rows from {start:{TIME}} to {end:{TIME}} neither train "
+                "nor judge a model until they are let in (trimtab suspects)",
+            )
+        return tuple(said)
 
 
 def read(metadata: Metadata, model: str) -> Known:

@@ -10,12 +10,12 @@ that of independent ones (Bartlett 1946, doi:10.2307/2983611).
 from __future__ import annotations
 
 import math
+import operator
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-
-import numpy as np
 
 from trimtab.control.suspicion import Stretch, overlaps
 from trimtab.metric_catalog import BY_TASK
@@ -74,16 +74,15 @@ def standard_errors(gains: Sequence[float]) -> float:
 
     A series without any spread is infinitely many from 0, unless it is 0.
     """
-    x = np.asarray(gains, np.float64)
-    if len(x) < 3:
+    if len(gains) < 3:
         return 0.0
-    mean, sd = float(x.mean()), float(x.std(ddof=1))
+    mean, sd = statistics.fmean(gains), statistics.stdev(gains)
     if sd <= 1e-12 * max(abs(mean), 1e-300):
         return math.copysign(math.inf, mean) if mean else 0.0
-    centred = x - mean
-    r = float(centred[1:] @ centred[:-1] / (centred @ centred))
+    centred = [gain - mean for gain in gains]
+    r = sum(map(operator.mul, centred[1:], centred[:-1])) / sum(gain * gain for gain in centred)
     r = min(max(r, 0.0), MOST_CORRELATED)
-    return mean / (sd * math.sqrt((1 + r) / (1 - r) / len(x)))
+    return mean / (sd * math.sqrt((1 + r) / (1 - r) / len(gains)))
 
 
 def leads(
@@ -153,7 +152,7 @@ def judge_probation(
         and not overlaps(w, suspected)
         and (gain := paired_gain(w, metric)) is not None
     ]
-    mean = float(np.mean(gains)) if gains else 0.0
+    mean = statistics.fmean(gains) if gains else 0.0
     text = f"on probation: gain {mean:+.4g} in the mean of {len(gains)} labelled windows, {MIN_WINDOWS} are needed"
     if len(gains) >= MIN_WINDOWS and mean > 0:
         return "promote", text
@@ -182,9 +181,9 @@ def _lead(
     return Lead(
         version=version,
         windows=len(gains),
-        gain=float(np.mean(gains)) if gains else 0.0,
+        gain=statistics.fmean(gains) if gains else 0.0,
         errors=standard_errors(gains) if len(gains) >= MIN_WINDOWS else 0.0,
-        over_champion=float(np.mean(own)) if own else None,
+        over_champion=statistics.fmean(own) if own else None,
         champion_windows=len(own),
     )
 

@@ -11,10 +11,11 @@ import pytest
 
 from trimtab.clock import ManualClock
 from trimtab.control.cause import Cause
-from trimtab.control.quarantine_steps import Quarantined, QuarantineSteps
+from trimtab.control.quarantine_steps import QuarantineSteps
 from trimtab.control.suspects import hold, let_in
-from trimtab.control.suspicion import held
-from trimtab.control.window_facts import WindowFacts, WindowHistory, column_facts, merged
+from trimtab.control.suspicion import Quarantined, held
+from trimtab.control.window_facts import WindowFacts, merged
+from trimtab.control.window_history import WindowHistory, column_facts
 from trimtab.errors import UsageError
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import parse_policy

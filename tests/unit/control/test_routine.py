@@ -6,9 +6,9 @@ import pytest
 
 from trimtab.control.cause import Cause
 from trimtab.control.history import ControlHistory
-from trimtab.control.quarantine_steps import Quarantined
 from trimtab.control.refresh import Due
 from trimtab.control.routine import Situation, decide_due, decide_with_refresh
+from trimtab.control.suspicion import Quarantined
 from trimtab.control.way_back import Lead
 from trimtab.policy.reader import parse_policy
 from trimtab.records.control import Suspicion, SuspicionEnd

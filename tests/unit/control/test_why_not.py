@@ -14,8 +14,8 @@ from trimtab.control import why_not as module
 from trimtab.control.cause import Cause
 from trimtab.control.history import ControlHistory
 from trimtab.control.levers import LEVERS, Change, Given, Lever
-from trimtab.control.quarantine_steps import Quarantined
 from trimtab.control.refresh import LabelledRows
+from trimtab.control.suspicion import Quarantined
 from trimtab.control.way_back import Lead
 from trimtab.control.why_not import ACTIONS, WhyNot, why_not
 from trimtab.policy.model import Policy

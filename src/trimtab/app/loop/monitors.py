@@ -12,7 +12,8 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.pipeline import REFERENCE
 from trimtab.bundle.spec import Limits, Spec, read_spec
 from trimtab.clock import from_micros
-from trimtab.control.window_facts import WindowFacts, column_facts
+from trimtab.control.window_facts import WindowFacts
+from trimtab.control.window_history import column_facts
 from trimtab.errors import NotFound
 from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.reference import Reference

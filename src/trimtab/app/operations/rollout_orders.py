@@ -8,42 +8,15 @@ from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.freezing import refuse_frozen
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
-from trimtab.app.stages.freshness import bring_bundle_up_to_date
-from trimtab.app.stages.view_changes import refuse_lost_views
 from trimtab.clock import to_micros
 from trimtab.control.retrain_requests import request_retraining
 from trimtab.errors import Conflict
 from trimtab.records.control import RetrainRequest
-from trimtab.records.record import Role
 from trimtab.records.serving import Revision
-from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
 
 Change = Callable[[Rollouts, str], Revision]
 """Makes the change, with its cause."""
-
-
-def deploy(
-    workspace: Workspace,
-    actor: Actor,
-    bundle: Bundle,
-    *,
-    reason: str,
-    key: str | None = None,
-    seen: int | None = None,
-    role: Role | None = None,
-    share: float | None = None,
-    force: bool = False,
-) -> Revision:
-    """Bring a bundle into service, as `Rollouts.deploy`. Arguments and errors as `promote`."""
-
-    def change(rollouts: Rollouts, cause: str) -> Revision:
-        if not force:
-            refuse_lost_views(workspace, bundle.model)
-        bring_bundle_up_to_date(workspace, bundle)
-        return rollouts.deploy(bundle, cause=cause, reason=reason, by=actor.name, role=role, share=share)
-
-    return _order(workspace, actor, bundle.model, f"deploy {bundle.id}", change, key=key, seen=seen, force=force)
 
 
 def step(
@@ -62,7 +35,7 @@ def step(
     def change(rollouts: Rollouts, cause: str) -> Revision:
         return rollouts.step(cause=cause, reason=reason, by=actor.name, share=share)
 
-    return _order(workspace, actor, model, "step", change, key=key, seen=seen, force=force)
+    return order_change(workspace, actor, model, "step", change, key=key, seen=seen, force=force)
 
 
 def promote(
@@ -96,7 +69,7 @@ def promote(
     def change(rollouts: Rollouts, cause: str) -> Revision:
         return rollouts.promote(cause=cause, reason=reason, by=actor.name)
 
-    return _order(workspace, actor, model, "promote", change, key=key, seen=seen, force=force)
+    return order_change(workspace, actor, model, "promote", change, key=key, seen=seen, force=force)
 
 
 def abandon(
@@ -107,38 +80,19 @@ def abandon(
     def change(rollouts: Rollouts, cause: str) -> Revision:
         return rollouts.abandon(cause=cause, reason=reason, by=actor.name)
 
-    return _order(workspace, actor, model, "abandon", change, key=key, seen=seen, force=True)
+    return order_change(workspace, actor, model, "abandon", change, key=key, seen=seen, force=True)
 
 
 def rollback(
-    workspace: Workspace,
-    actor: Actor,
-    model: str,
-    *,
-    reason: str,
-    key: str | None = None,
-    seen: int | None = None,
-    to: int | None = None,
+    workspace: Workspace, actor: Actor, model: str, *, reason: str, key: str | None = None, seen: int | None = None
 ) -> Revision:
-    """Restore the champion of revision `to`, by default the one before; a freeze does not hold it.
-
-    The features of the one before are kept up to date; those of another one are computed first. The rest as `promote`.
-    """
+    """Restore the champion before, whose features are kept up to date; a freeze does not hold it. The rest as
+    `promote`."""
 
     def change(rollouts: Rollouts, cause: str) -> Revision:
-        restored = rollback_target(workspace, model, to)
-        if restored is not None:
-            bring_bundle_up_to_date(workspace, restored)
-        return rollouts.rollback(cause=cause, reason=reason, by=actor.name, to=to)
+        return rollouts.rollback(cause=cause, reason=reason, by=actor.name)
 
-    return _order(workspace, actor, model, "rollback", change, key=key, seen=seen, force=True)
-
-
-def rollback_target(workspace: Workspace, model: str, to: int | None) -> Bundle | None:
-    """Return the champion's bundle of a revision, or None without such a revision."""
-    revision = None if to is None else latest(workspace.metadata, Revision, model=model, number=to)
-    bundle = None if revision is None else revision.bundle_in("champion")
-    return None if bundle is None else workspace.metadata.get(Bundle, bundle)
+    return order_change(workspace, actor, model, "rollback", change, key=key, seen=seen, force=True)
 
 
 def ask_retraining(
@@ -163,7 +117,7 @@ def ask_retraining(
     )
 
 
-def _order(
+def order_change(
     workspace: Workspace,
     actor: Actor,
     model: str,
@@ -174,7 +128,7 @@ def _order(
     seen: int | None,
     force: bool,
 ) -> Revision:
-    """Make a change once for each key, and without a key once for each revision that it changes."""
+    """Make a change once for each key, without a key once for each revision that it changes. Raises as `promote`."""
     actor.require("approver", model)
     rollouts = open_rollouts(workspace, model, seen=seen)
     now = rollouts.current()

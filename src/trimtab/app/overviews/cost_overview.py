@@ -14,7 +14,6 @@ from trimtab.app.overviews.storage import FolderSize, storage
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.history import ControlEvents, spent
 from trimtab.control.holds import event_time
-from trimtab.monitoring.row_money import prices
 from trimtab.records.control import WorkflowStep
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.training import REFIT, Run
@@ -239,7 +238,7 @@ def _sentence(names: Sequence[str], present: Sequence[MonthCost], currency: str,
 
 def _prices_mistakes(workspace: Workspace, model: str) -> bool:
     definition = workspace.model(model)
-    return bool(prices(workspace.project.policy.impact, definition.task, definition.money))
+    return definition.money is not None or bool(workspace.project.policy.impact.cost_for(definition.task))
 
 
 def _by_month(windows: Iterable[WindowReport]) -> Mapping[datetime, list[WindowReport]]:

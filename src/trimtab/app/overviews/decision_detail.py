@@ -3,6 +3,7 @@ done."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
@@ -15,6 +16,7 @@ from trimtab.app.overviews.decision_past import DecisionPast, decision_past
 from trimtab.app.overviews.facts import Tone, band_tone
 from trimtab.app.overviews.model_words import TRIGGERS, is_judged
 from trimtab.app.overviews.wording import (
+    MINUS,
     NOT_KNOWN,
     SIGNALS,
     instant,
@@ -36,6 +38,7 @@ from trimtab.records.monitoring import Signal
 from trimtab.records.record import Action, Level
 from trimtab.stores.metadata.contract import latest
 
+NEGATIVE = re.compile(r"(?<![\w.])-(?=\d)")
 DONE: dict[Action, str] = {
     "monitor": "nothing was done",
     "review": "a person was asked",
@@ -332,11 +335,16 @@ def _why_not(past: DecisionPast) -> tuple[WhyNotRow, ...]:
         WhyNotRow(
             action=one.action,
             taken=one.taken,
-            text=one.text,
-            ways=tuple(tuple(change.text for change in way) for way in one.ways),
+            text=_signed(one.text),
+            ways=tuple(tuple(_signed(change.text) for change in way) for way in one.ways),
         )
         for one in why_not(past.given)
     )
+
+
+def _signed(text: str) -> str:
+    """Return a text with true minus signs before its numbers."""
+    return NEGATIVE.sub(MINUS, text)
 
 
 def _links(workspace: Workspace, decision: Decision, after: Decision | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -92,6 +93,8 @@ class DecisionOverview(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     waits: tuple[Waiting, ...]
     cells: tuple[MatrixCell, ...]
+    held_by: tuple[tuple[str, str, int], ...]
+    """Name and word of each brake, and how many decisions it held back, the most first."""
     rows: tuple[DecisionRow, ...]
     groups: tuple[DecisionGroup, ...]
     """The rows, equal neighbours as one."""
@@ -124,10 +127,11 @@ def decision_overview(
     """
     policy = workspace.project.policy
     names = tuple(workspace.project.definitions.models)
-    wanted_names = names if wanted.model is None else (workspace.model(wanted.model).name,)
+    some = (wanted.model,) if isinstance(wanted.model, str) else wanted.model
+    wanted_names = names if some is None else tuple(workspace.model(name).name for name in some)
     found = list_decisions(workspace, wanted, limit=limit + 1, before=before)
     page = found[:limit]
-    total, acted, raised, held = _counts(workspace, wanted)
+    (total, acted, raised, held), brakes = _counts(workspace, wanted)
     waits = waiting_decisions(workspace, wanted_names)
     chain = check_chain(workspace, wanted_names, whole=whole)
     return DecisionOverview(
@@ -140,11 +144,12 @@ def decision_overview(
         currency=policy.impact.currency,
         waits=waits,
         cells=tuple(count_cells(workspace, wanted)),
+        held_by=brakes,
         rows=tuple(decision_row(workspace, one) for one in page),
         groups=decision_groups(policy, [one.decision for one in page]),
         next=page[-1].decision.id if len(found) > limit else None,
         chain=chain,
-        models=names,
+        models=names if some is None or isinstance(wanted.model, str) else wanted_names,
         bands=tuple(policy.decide.matrix.root),
     )
 
@@ -209,21 +214,25 @@ def check_chain(workspace: Workspace, models: Sequence[str], *, whole: bool) -> 
     return ChainCheck(checked=checked, total=total, broken=broken, head="" if newest is None else newest.hash)
 
 
-def _counts(workspace: Workspace, wanted: DecisionFilter) -> tuple[int, int, int, int]:
-    """Return how many decisions match, how many of them did something, more, and less than was said."""
+def _counts(
+    workspace: Workspace, wanted: DecisionFilter
+) -> tuple[tuple[int, int, int, int], tuple[tuple[str, str, int], ...]]:
+    """Return how many decisions match, how many of them did something, more, and less than was said; and how many each
+    brake held back."""
     metadata, where = workspace.metadata, wanted.where
     if not wanted.store_finds_all:
         found = [one.decision for one in list_decisions(workspace, wanted, limit=None)]
     else:
-        acting = {"action": ACTIONS[1:]}
-        held = where | {"action": "monitor", "cell": ACTIONS[1:]}
-        loud = [where | acting] if "action" not in where else [where]
-        found = [d for each in loud for d in metadata.find(Decision, **each)]
-        found += metadata.find(Decision, **held) if "action" not in where and "cell" not in where else ()
+        parts = [where | {"action": ACTIONS[1:]}, where | {"action": "monitor", "cell": ACTIONS[1:]}]
+        parts.append(where | {"action": "monitor", "cell": "monitor", "held_by": tuple(BRAKES)})
+        narrowed = where.keys() & {"action", "cell", "held_by"}
+        found = [d for part in ([where] if narrowed else parts) for d in metadata.find(Decision, **part)]
     effects = [effect_of(d) for d in found]
     total = metadata.count(Decision, **where) if wanted.store_finds_all else len(found)
     acted = sum(d.action != "monitor" for d in found)
-    return total, acted, effects.count("raised"), effects.count("held_back")
+    by = Counter(d.held_by for d in found if d.held_by)
+    brakes = tuple((name, BRAKES.get(name, name), number) for name, number in by.most_common())
+    return (total, acted, effects.count("raised"), effects.count("held_back")), brakes
 
 
 def _sentence(waits: Sequence[Waiting], counts: tuple[int, int, int, int], chain: ChainCheck, currency: str) -> str:

@@ -14,10 +14,9 @@ from trimtab.control.decision import Draft
 from trimtab.control.history import STOP, ControlEvents, gather_history
 from trimtab.control.holds import active_freeze, freeze_reason
 from trimtab.control.levers import Given
-from trimtab.control.quarantine_steps import Quarantined
 from trimtab.control.refresh import LabelledRows, labelled_rows
 from trimtab.control.reviews import proposes_retraining
-from trimtab.control.suspicion import held, joined, overlaps, read
+from trimtab.control.suspicion import Quarantined, held, joined, overlaps, read
 from trimtab.control.way_back import leads
 from trimtab.errors import NotFound, PolicyError, StoreError
 from trimtab.policy.model import Policy

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -73,7 +74,8 @@ class DecisionFilter:
     since, until: a decision matches when its window ends after `since` and starts before `until` (event time).
     """
 
-    model: str | None = None
+    model: str | tuple[str, ...] | None = None
+    """A name, or several."""
     action: Action | None = None
     trigger: Trigger | None = None
     since: datetime | None = None
@@ -147,18 +149,28 @@ def list_decisions(
     Raises:
         NotFound: no decision has the id `before`.
     """
-    found: list[DecisionOutcome] = []
+    return list(islice(all_decisions(workspace, wanted, limit=limit, before=before, died=died), limit))
+
+
+def all_decisions(
+    workspace: Workspace,
+    wanted: DecisionFilter,
+    *,
+    limit: int | None = None,
+    before: str | None = None,
+    died: Mapping[str, str] | None = None,
+) -> Iterator[DecisionOutcome]:
+    """Yield the decisions that `list_decisions` returns, and read them while they are taken."""
     where, size = wanted.where, PAGE if limit is None else min(max(limit, 1), PAGE)
     answered = _answered(workspace, wanted)
     died = dead_decisions(workspace.workflows_url) if died is None else died
-    while limit is None or len(found) < limit:
+    while True:
         page = workspace.metadata.find(Decision, limit=size, before=before, **where)
         matching = [d for d in page if wanted.matches(d) and (answered is None or d.id in answered)]
-        found += outcomes_of(workspace, matching, died=died)
+        yield from outcomes_of(workspace, matching, died=died)
         if len(page) < size:
-            break
+            return
         before = page[-1].id
-    return found[:limit]
 
 
 def _answered(workspace: Workspace, wanted: DecisionFilter) -> set[str] | None:

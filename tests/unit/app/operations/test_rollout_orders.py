@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.operations import rollout_orders
+from trimtab.app.operations import deploying, rollout_orders
 from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.freezing import freeze
 from trimtab.errors import ActionError, Forbidden, Outdated
@@ -83,4 +83,4 @@ def test_a_freeze_holds_a_promotion_but_no_way_back(project: GatewayProject) -> 
     with pytest.raises(ActionError, match="all models are frozen by ann: year end"):
         rollout_orders.promote(ws, ANN, "delay", reason="it gains")
     assert rollout_orders.promote(ws, ANN, "delay", reason="it gains", force=True).number == 3
-    assert rollout_orders.rollback(ws, ANN, "delay", reason="it does not", to=1).number == 4
+    assert deploying.restore(ws, ANN, "delay", 1, reason="it does not").number == 4
