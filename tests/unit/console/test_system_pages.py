@@ -29,7 +29,7 @@ def test_logs_need_a_developer_and_tokens_an_admin(guarded: Workspace, secret_of
         answer = client.get(f"/api/v1/{path}", headers=headers)
         assert (answer.status_code, f"needs the role {role}" in answer.text) == (403, True)
     for path, body in (
-        ("tokens", {"name": "x"}),
+        ("tokens", {"name": "x", "reason": "a long reason"}),
         ("tokens/reader/revocation", {"reason": "a long reason"}),
         ("alerts/test", {}),
     ):

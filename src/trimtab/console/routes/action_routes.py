@@ -1,4 +1,4 @@
-"""What changes something: answers, retrainings, what serves, freezes, suspected and refused rows, tokens.
+"""What changes something: answers, retrainings, what serves, freezes, suspected rows.
 
 Each takes a reason, and calls the function that the command calls. The header Idempotency-Key makes a repeated request
 one change; If-Match, the number of the revision that was seen, refuses a change of another one.
@@ -7,47 +7,23 @@ one change; If-Match, the number of the revision that was seen, refuses a change
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi import APIRouter, Response
+from pydantic import Field
 from starlette.background import BackgroundTask
 
 from trimtab import units
-from trimtab.app.gateway.tokens import USUAL_PERMISSIONS
 from trimtab.app.operations import freezing, rollout_orders
 from trimtab.app.operations.answers import answer
-from trimtab.app.operations.own_process import follow_aliases, order_restoring, order_rows
-from trimtab.app.operations.token_orders import create_token, revoke_token
+from trimtab.app.operations.own_process import follow_aliases, order_restoring
 from trimtab.console.access import Visit, Visitor
+from trimtab.console.changes import Change, ForcedChange, Key, Seen
 from trimtab.console.documents import document, time_of
 from trimtab.control.resolve import Answer
 from trimtab.errors import UsageError
-from trimtab.records.record import ActorRole
 from trimtab.records.serving import Revision
 
 pages, api = APIRouter(), APIRouter(tags=["changes"])
-
-SHORTEST_REASON = 10
-"""Characters."""
-LONGEST_REASON = 2000
-KEY = r"^[\w.:-]{1,100}$"
-
-
-class Change(BaseModel):
-    """What every change says."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=SHORTEST_REASON, max_length=LONGEST_REASON)
-    ] = Field(description="Why, for the record: 10 characters or more.")
-
-
-class ForcedChange(Change):
-    """A change that a freeze holds back."""
-
-    force: bool = Field(default=False, description="Also while the model is frozen.")
 
 
 class Resolving(ForcedChange):
@@ -79,38 +55,6 @@ class Holding(Change):
 
     start: str
     end: str | None = None
-
-
-class RowsChange(ForcedChange):
-    """Refused rows."""
-
-    rows: list[int] = Field(default=[], description="Numbers in the batch; all that are held by default.")
-
-
-class NewToken(Change):
-    """A token."""
-
-    name: str
-    role: ActorRole | None = None
-    models: list[str] = Field(default=[], description="Empty for all.")
-    verbs: list[str] = list(USUAL_PERMISSIONS)
-    expires: str | None = Field(default=None, description="Duration such as 90d; never by default.")
-
-
-Key = Annotated[str | None, Header(alias="idempotency-key", pattern=KEY)]
-
-
-def _seen(if_match: Annotated[str | None, Header()] = None) -> int | None:
-    """Return the number of the revision that was seen. Raises UsageError."""
-    if not if_match or if_match == "*":
-        return None
-    text = if_match.removeprefix("W/").strip('"')
-    if not text.isdecimal():
-        raise UsageError(f'If-Match: {if_match:.50} is no number of a revision; expected such as "7"')
-    return int(text)
-
-
-Seen = Annotated[int | None, Depends(_seen)]
 
 
 @api.post("/models/{model}/decisions/{number}/resolution")
@@ -215,43 +159,6 @@ def hold(visit: Visitor, model: str, asked: Holding) -> Response:
     start, end = _time("start", asked.start), _time("end", asked.end)
     name = visit.workspace.model(model).name
     return document(freezing.hold(visit.workspace, visit.actor, name, start, end, reason=asked.reason))
-
-
-@api.post("/quarantine/{batch}/{verb}")
-def quarantine(
-    visit: Visitor, batch: str, verb: Literal["release", "drop"], asked: RowsChange, key: Key = None
-) -> Response:
-    """Release refused rows of a batch into their table, or drop them. Takes a developer."""
-    found = order_rows(
-        visit.workspace, visit.actor, verb, batch, rows=asked.rows, reason=asked.reason, key=key, force=asked.force
-    )
-    return document(found)
-
-
-@api.post("/tokens")
-def token(visit: Visitor, asked: NewToken) -> Response:
-    """Make a token; its secret is in the answer and nowhere else. Takes an admin."""
-    try:
-        expires_in = None if asked.expires is None else units.duration(asked.expires)
-    except ValueError as error:
-        raise UsageError(f"expires: {error}") from None
-    made, secret = create_token(
-        visit.workspace,
-        visit.actor,
-        asked.name,
-        reason=asked.reason,
-        models=asked.models,
-        verbs=asked.verbs,
-        expires_in=expires_in,
-        role=asked.role,
-    )
-    return document({"token": made, "secret": secret})
-
-
-@api.post("/tokens/{name}/revocation")
-def revocation(visit: Visitor, name: str, asked: Change) -> Response:
-    """End a token. Takes an admin."""
-    return document(revoke_token(visit.workspace, visit.actor, name, reason=asked.reason))
 
 
 def _changed(visit: Visit, revision: Revision) -> Response:

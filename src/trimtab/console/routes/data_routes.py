@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
 from trimtab.app.operations.actors import needed
-from trimtab.app.operations.row_orders import order_rows
+from trimtab.app.operations.own_process import order_rows
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.data.data_graph import data_graph
 from trimtab.app.overviews.data.data_overview import (
@@ -25,6 +25,7 @@ from trimtab.app.overviews.data.feature_overview import FeatureDetail, feature_d
 from trimtab.charts.theme import Frame, Spec
 from trimtab.charts.window_panels import WindowValue, metric_panel
 from trimtab.console.access import Visit, Visitor
+from trimtab.console.changes import ForcedChange, Key
 from trimtab.console.documents import csv_answer, document
 from trimtab.console.later import soon
 from trimtab.console.rendering import page, with_query
@@ -41,16 +42,13 @@ FEATURES = (
 VERSIONS = ("id", "version", "created_at", "rows", "added_rows", "columns", "source", "content_hash")
 HELD = ("batch", "table", "source", "at", "rows", "held", "column", "check", "failing_rows", "example")
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Key = Annotated[str | None, Header(alias="idempotency-key")]
 
 
-class HeldRows(BaseModel):
-    """Which held rows of a batch a person answers, and why. rows: numbers in the batch; empty for all."""
+class HeldRows(ForcedChange):
+    """Which held rows of a batch a person answers. rows: numbers in the batch; empty for all."""
 
     batch: str
-    rows: list[int] = []
-    reason: str
-    force: bool = False
+    rows: list[int] = Field(default=[])
 
 
 @pages.get("/data")

@@ -21,6 +21,7 @@ from trimtab.app.overviews.system_overview import (
     token_list,
 )
 from trimtab.console.access import Visit, Visitor
+from trimtab.console.changes import Change
 from trimtab.console.documents import csv_answer, document
 from trimtab.console.rendering import page, with_query
 from trimtab.errors import Forbidden
@@ -33,21 +34,14 @@ GAPS = ("id", "worker", "rows", "start", "end", "reason")
 Lines = Annotated[int, Query(ge=1, le=5000)]
 
 
-class NewToken(BaseModel):
+class NewToken(Change):
     """A token to make. verbs: of the gateway; expires_days: None for never."""
 
     name: str
     role: str | None = None
-    models: list[str] = []
-    verbs: list[str] = ["infer", "feedback", "read"]
+    models: list[str] = Field(default=[])
+    verbs: list[str] = Field(default=["infer", "feedback", "read"])
     expires_days: float | None = Field(default=None, gt=0)
-    reason: str = ""
-
-
-class Reason(BaseModel):
-    """Why something is changed."""
-
-    reason: str
 
 
 class TestOrder(BaseModel):
@@ -178,7 +172,7 @@ def make_token(visit: Visitor, body: NewToken) -> Response:
 
 
 @api.post("/tokens/{name}/revocation")
-def end_token(visit: Visitor, name: str, body: Reason) -> Response:
+def end_token(visit: Visitor, name: str, body: Change) -> Response:
     """End a token by its name or id. Needs the role admin."""
     return document(revoke_token(visit.workspace, visit.actor, name, reason=body.reason))
 
