@@ -39,7 +39,8 @@ def test_logs_need_a_developer_and_tokens_an_admin(guarded: Workspace, secret_of
 def test_an_admin_makes_and_revokes_a_token(guarded: Workspace, secret_of: Callable[..., str]) -> None:
     client = browser(guarded)
     headers = {"authorization": f"Bearer {secret_of('boss', 'admin')}"}
-    made = client.post("/api/v1/tokens", json={"name": "ann", "role": "approver", "expires_days": 2}, headers=headers)
+    new = {"name": "ann", "role": "approver", "expires_days": 2, "reason": "on duty this week"}
+    made = client.post("/api/v1/tokens", json=new, headers=headers)
     assert made.status_code == 200
     assert made.json()["secret"].startswith("tt_")
     assert "sha256" not in made.json()
