@@ -342,5 +342,5 @@ def cost_panel(costs: Sequence[CostBar], frame: Frame, *, currency: str) -> Spec
         "fill": {"field": "kind", "type": "nominal", "scale": {"domain": kinds, "range": colors}, "legend": legend},
         "order": {"field": "order", "type": "quantitative"},
     }  # fmt: skip
-    bar = {"type": "bar", "stroke": frame.palette.page, "strokeWidth": 1}
+    bar = {"type": "bar", "stroke": frame.palette.page, "strokeWidth": 1, "width": {"band": 0.5}}
     return chart(frame, about, {"data": values(rows), "mark": bar, "encoding": encoding}, height=180)

@@ -218,12 +218,15 @@ def p_seq_panel(
     if not drawn:
         return empty(frame, about, "no window was judged yet")
     versions = list(dict.fromkeys(window.version for window in drawn))
-    rows = []
+    rows, dots = list[Spec](), list[Spec]()
     for version in versions:
         own = [window for window in drawn if window.version == version]
-        for bucket in bucketed(own, lambda window: window.value, max(MOST_SERIES // len(versions), 2)):
-            value = min(max(bucket.low, SMALLEST_P), 1.0)
-            rows.append({"at": _middle(bucket.start, bucket.end), "value": value, "version": version or 0})
+        buckets = bucketed(own, lambda window: window.value, max(MOST_SERIES // len(versions) - 1, 1))
+        found = [
+            {"at": millis(b.start), "value": min(max(b.low, SMALLEST_P), 1.0), "version": version or 0} for b in buckets
+        ]
+        dots += [row | {"at": _middle(b.start, b.end)} for row, b in zip(found, buckets, strict=True)]
+        rows += [*found, found[-1] | {"at": millis(buckets[-1].end)}]
     y = _p_axis(frame, levels)
     color = frame.palette.champion
     encoding = {"x": time_axis(frame, "at"), "y": y, "detail": {"field": "version", "type": "nominal"}}
@@ -237,7 +240,7 @@ def p_seq_panel(
         for level, use in zip(levels, ("moderate", "severe"), strict=False)
     ]
     layers.append({"data": values(rows), "mark": line, "encoding": encoding})
-    below = [row for row in rows if row["value"] <= levels[-1]] if levels else []
+    below = [row for row in dots if row["value"] <= levels[-1]] if levels else []
     if below:
         dot = {"type": "point", "shape": "circle", "fill": frame.palette.severe, "size": 16}
         layers.append({"data": values(below), "mark": dot, "encoding": encoding})
@@ -359,7 +362,9 @@ def gain_panel(
         rows = [{"at": _middle(b.start, b.end), "value": edge} for b in cut]
         if rows:
             edge_of = {"stroke": frame.palette.page, "strokeWidth": 1.5}
-            mark = {"type": "point", "shape": shape, "fill": frame.palette.challenger, "size": 70, **edge_of}
+            inside = 4 if shape == "triangle-up" else -4
+            point = {"type": "point", "shape": shape, "fill": frame.palette.challenger, "size": 70}
+            mark = {**point, **edge_of, "yOffset": inside}
             encoding = {"x": time_axis(frame, "at"), "y": value_axis(frame, "value", scale=scale)}
             layers.append({"data": values(rows), "mark": mark, "encoding": encoding})
     layers += _growth_layers(growth, frame, scale, line=frame.palette.text)
