@@ -19,6 +19,8 @@ import trimtab as tt
 from kit.postgres import Postgres, a_postgres
 from kit.pulled import Pulled
 from trimtab.data.connectors.contract import Unreachable
+from trimtab.data.connectors.database_access import DatabaseAccess
+from trimtab.data.connectors.kpi_query import KpiQuery, Sums
 from trimtab.data.connectors.pulling import ingest_pulls
 from trimtab.errors import DataError
 from trimtab.records.data import TableVersion
@@ -188,6 +190,8 @@ import alembic.command, deltalake, psycopg, sqlalchemy.dialects.postgresql.psyco
 from kit.pulled import Pulled
 from trimtab.definitions.sql_source import SQLSource
 from trimtab.data.connectors.contract import Unreachable
+from trimtab.data.connectors.database_access import DatabaseAccess
+from trimtab.data.connectors.kpi_query import KpiQuery, Sums
 from trimtab.data.connectors import databases, pulling
 
 options = json.loads(sys.argv[2])
@@ -311,3 +315,30 @@ def test_a_cursor_whose_values_come_rounded_is_refused(tmp_path: Path, server: P
     cast = pulled(tmp_path, server, table=None, query=query, timestamp="at", cursor="height")
     assert [one.rows_added for one in cast.ingest()] == [2]
     assert cast.ingest() == []
+
+
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date", "bigint"])
+def test_the_query_of_a_kpi_sums_by_window_and_writes_nothing(server: Postgres, tmp_path: Path, kind: str) -> None:
+    micros = "(extract(epoch FROM at) * 1000000)::bigint" if kind == "bigint" else f"at::{kind}"
+    server.do("CREATE TABLE sold (at timestamptz, amount numeric(12, 2), shop text)")
+    server.do("CREATE SEQUENCE numbers")
+    try:
+        for day, amount, shop in ((1, "10.25", "a"), (1, "2", "b"), (3, "7", "a")):
+            server.do(f"INSERT INTO sold VALUES ('2026-03-0{day} 00:00:00Z', {amount}, '{shop}')")
+        access = DatabaseAccess("KPI 'revenue'", server.url, tmp_path)
+        names = {"timestamp": "at", "value": "amount", "entity": "shop"}
+        first = int(dt.datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1e6)
+        windows = [(first + n * 86_400_000_000, first + (n + 1) * 86_400_000_000) for n in range(3)]
+        query = (
+            f"SELECT {micros} AS at, amount, shop FROM (SELECT at AT TIME ZONE 'UTC' AS at, amount, shop FROM sold) s"
+        )
+        if kind == "timestamptz":
+            query = "SELECT at, amount, shop FROM sold"
+        found = KpiQuery("KPI 'revenue'", access, query, **names).sums(windows)
+        assert found == [Sums(2, 12.25, 2), Sums(0, 0.0, 0), Sums(1, 7.0, 1)]
+        writes = "SELECT at, nextval('numbers') AS amount, shop FROM sold"
+        with pytest.raises(DataError, match="read-only transaction"):
+            KpiQuery("KPI 'revenue'", access, writes, **names).sums(windows)
+    finally:
+        server.do("DROP TABLE sold")
+        server.do("DROP SEQUENCE numbers")

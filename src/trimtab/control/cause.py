@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from trimtab.records.monitoring import ABSOLUTE, CHECKS, IMPACT, MONEY_GAIN, VIEW, Signal, WindowReport
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, IMPACT, KPI_LOST, MONEY_GAIN, VIEW, Signal, WindowReport
 from trimtab.records.record import SignalKind
 from trimtab.stores.metadata.contract import Metadata
 
@@ -40,6 +40,8 @@ class Cause:
     """How many windows the stretch holds."""
     kpis: tuple[Signal, ...] = ()
     """The newest signal of each KPI stream within the stretch, by name."""
+    kpi_losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """By KPI that counts as money lost: how much worse than usual each window of the stretch was, as money a day."""
 
     def signal(self, kind: SignalKind, subject: str = "all") -> Signal | None:
         """Return the signal of a kind, or None when it was not measured."""
@@ -136,8 +138,17 @@ def gather(metadata: Metadata, window: WindowReport, *, over: int, size: int) ->
         rivals=_rivals(metadata, window, over, size),
         lengths=lengths,
         over=-(-over // size),
+        kpi_losses=_kpi_losses(stretch),
         kpis=tuple(sorted({s.subject: s for s in stretch if s.subject != "all"}.values(), key=lambda s: s.subject)),
     )
+
+
+def _kpi_losses(stretch: Sequence[Signal]) -> dict[str, tuple[float, ...]]:
+    found: dict[str, list[float]] = {}
+    for signal in stretch:
+        if signal.subject != "all" and KPI_LOST in signal.effect:
+            found.setdefault(signal.subject, []).append(signal.effect[KPI_LOST])
+    return {name: tuple(values) for name, values in sorted(found.items())}
 
 
 def _rivals(metadata: Metadata, window: WindowReport, over: int, size: int) -> dict[int, tuple[float, ...]]:

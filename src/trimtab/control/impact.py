@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.control.cause import Cause
 from trimtab.policy.decide import Impact
@@ -35,7 +35,42 @@ class JudgedImpact:
 
 
 def judge(cause: Cause, policy: Impact) -> JudgedImpact:
-    """Return the impact of a window.
+    """Return the impact of a window: of its mistakes or of a KPI that counts as money lost, whichever is surely larger.
+
+    The two are not added, since the same loss may show in both.
+    """
+    mistakes = _of_mistakes(cause, policy)
+    kpi = _of_kpis(cause, policy)
+    if kpi is None or (kpi.low or 0.0) <= max(0.0, mistakes.low or 0.0):
+        return mistakes
+    return replace(kpi, reason=f"{kpi.reason}; {mistakes.reason}")
+
+
+def _of_kpis(cause: Cause, policy: Impact) -> JudgedImpact | None:
+    """Return the impact of the KPI that is most surely worse than usual; None where none counts as money lost."""
+    found = []
+    for name, losses in cause.kpi_losses.items():
+        over = max(cause.over, len(losses))
+        mean, share = math.fsum(losses) / over, len(losses) / over
+        found.append((_lower(losses, mean, share) if over >= MIN_WINDOWS else mean, mean, name, len(losses)))
+    if not found:
+        return None
+    low, mean, name, windows = max(found)
+    level = level_of(low, policy)
+    stretch = _stretch(windows, max(cause.over, windows))
+    return JudgedImpact(
+        per_day=mean,
+        level=level,
+        reason=(
+            f"KPI {name} is {mean:,.0f} {policy.currency} a day worse than usual (surely {low:,.0f} or more at 95%, "
+            f"{stretch}): {level} impact"
+        ),
+        low=low,
+    )
+
+
+def _of_mistakes(cause: Cause, policy: Impact) -> JudgedImpact:
+    """Return the impact of what the model's mistakes cost.
 
     Without costs in the policy and without an impact function of the project, or where that function failed, there is
     no money to compare: measured harm on labels then counts as medium.

@@ -2,7 +2,8 @@
 
     points -> open windows -> closed: value -> the version that served -> records
 
-A batch is the rows of one version of a table, or one pushed point. Event time of a stream is the largest time of its
+A batch is the rows of one version of a table, or one pushed point. A query has no batches: it is asked for each window
+once, when the model's own window of that time is closed. Event time of a stream is the largest time of its
 points; a window closes with the batch that brings it to the window's end plus the allowed lateness. Points that come
 after that are late and left out. A closed window waits until the model's own window of that time is closed, since its
 report says which version served most rows; without rows in it the version before counts.
@@ -29,13 +30,18 @@ from trimtab.monitoring.series import Direction, Series, reference_windows
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Decide
 from trimtab.records.data import TableVersion
-from trimtab.records.monitoring import KpiPoint, Signal, WindowReport
+from trimtab.records.monitoring import KPI_LOST, KpiPoint, Signal, WindowReport
 from trimtab.stores.metadata.contract import Metadata, newest_until
+from trimtab.units import MICROS
 
 log = logging.getLogger(__name__)
 
 Rows = Callable[[Kpi, int], pl.LazyFrame]
 """Returns the rows of a stream's table up to a version, without those that a correction replaces."""
+
+QuerySums = Callable[[Kpi, Sequence[tuple[int, int]]], Sequence[tuple[int, float, int]]]
+"""Returns how many rows with a value the query of a stream has in each stretch, their total, and the different
+entities."""
 
 MOST_EMPTY = 31
 """Of a stretch without points so many windows of a sum are written as 0; the others are left out."""
@@ -77,6 +83,8 @@ class _Stream:
         """Last version of the table that was taken in."""
         self.newest: str | None = None
         """Id of the last pushed point."""
+        self.asked_until = closed_until
+        """End of the last window that a query was asked for."""
         self._open: dict[int, _Sums] = {}
 
     def replace(self, sums: Mapping[int, _Sums], watermark: int) -> None:
@@ -102,6 +110,14 @@ class _Stream:
         if point.entity is not None:
             sums.entities.add(point.entity)
         self._close(max(self.watermark, time))
+
+    def answer(self, number: int, rows: int, total: float, entities: int) -> None:
+        """Take a window that a query was asked for. One without rows is 0, or none: before the first, and of a mean."""
+        size, is_sum = self.windowing.size, self.kpi.aggregation == "sum"
+        if rows or (is_sum and self.closed_until != BEGINNING):
+            value = total if is_sum else total / rows
+            self.closed.append((KpiWindow(number * size, (number + 1) * size, value, rows, entities),))
+            self.closed_until = (number + 1) * size
 
     def _close(self, watermark: int) -> None:
         self.watermark = max(self.watermark, watermark)
@@ -152,7 +168,8 @@ class _Service:
 class KpiMonitor:
     """Writes a signal of kind kpi for each closed window of each stream and each model that it belongs to.
 
-    kpis: by name. models: names of all models. rows: reads a stream's table. One instance at a time a project.
+    kpis: by name. models: names of all models. rows: reads a stream's table. query: asks a stream's query.
+    One instance at a time a project.
     """
 
     def __init__(
@@ -163,7 +180,9 @@ class KpiMonitor:
         decide: Decide,
         rows: Rows,
         clock: Clock,
+        query: QuerySums = lambda _kpi, _windows: (),
     ) -> None:
+        self._query = query
         self._metadata = metadata
         self._kpis = dict(kpis)
         self._models = tuple(models)
@@ -198,7 +217,9 @@ class KpiMonitor:
         if (kpi.name, model) not in self._streams:
             self._streams[kpi.name, model] = self._restored(kpi, model)
         stream = self._streams[kpi.name, model]
-        if kpi.is_pushed:
+        if kpi.query is not None:
+            self._ask(stream)
+        elif kpi.is_pushed:
             self._take_points(stream)
         else:
             self._take_table(stream)
@@ -223,6 +244,18 @@ class KpiMonitor:
         service.newest = new[0].id if new else service.newest
         spans = [(to_micros(w.start), to_micros(w.end), w.version, w.rows) for w in new if w.role == "champion"]
         service.spans = sorted([*service.spans, *spans])
+
+    def _ask(self, stream: _Stream) -> None:
+        """Ask the query for the windows that the model's own windows have reached."""
+        service, size = self._service[stream.model], self._windowing.size
+        if not service.spans:
+            return
+        first = max(stream.asked_until, stream.closed_until, service.spans[0][0] - reference_windows(size) * size)
+        numbers = range(-(-first // size), service.until // size)
+        answers = self._query(stream.kpi, [(n * size, (n + 1) * size) for n in numbers]) if numbers else ()
+        for number, (rows, total, entities) in zip(numbers, answers, strict=True):
+            stream.answer(number, rows, total, entities)
+            stream.asked_until = (number + 1) * size
 
     def _take_points(self, stream: _Stream) -> None:
         new = newest_until(self._metadata, KpiPoint, lambda p: p.id == stream.newest, stream=stream.kpi.name)
@@ -279,7 +312,11 @@ class KpiMonitor:
             value=window.value,
             p=step.p,
             p_seq=step.p_seq,
-            effect={**step.effect, "entities": float(window.entities) if window.entities else None},
+            effect={
+                **step.effect,
+                "entities": float(window.entities) if window.entities else None,
+                KPI_LOST: _lost_per_day(kpi, window, step.expected),
+            },
             rows=window.points,
             reference_windows=step.m,
             reason=f"{kpi.name}: {step.reason}",
@@ -351,6 +388,14 @@ def _first_behind(points: _Points, versions: Sequence[TableVersion], stream: _St
         else:
             low = middle + 1
     return low
+
+
+def _lost_per_day(kpi: Kpi, window: KpiWindow, expected: float | None) -> float | None:
+    """Return by how much a window is worse than usual, a day; None unless it counts as money lost."""
+    if not kpi.impact or expected is None:
+        return None
+    worse = expected - window.value if kpi.higher_is == "better" else window.value - expected
+    return worse * MICROS["d"] / (window.end - window.start)
 
 
 def _weight(kpi: Kpi, points: int) -> int:

@@ -26,6 +26,7 @@ from trimtab.policy.data_checks import (
 from trimtab.policy.decide import Decide, Impact, Retrain
 from trimtab.policy.feature_values import Features
 from trimtab.policy.gates import Gates
+from trimtab.policy.policy_kpis import PolicyKpi
 from trimtab.policy.rollout import Rollout
 from trimtab.policy.search import Search
 from trimtab.policy.section import Section
@@ -315,6 +316,8 @@ class Policy(Section):
     """Retraining as maintenance."""
     prices: Prices = Prices()
     """What computing costs."""
+    kpis: dict[str, PolicyKpi] = {}
+    """Business figures by name, in addition to those of definitions.py."""
     alerts: Alerts = Alerts()
     """Who is told what the loop sees and does."""
     serving: Serving = Serving()

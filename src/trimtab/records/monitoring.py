@@ -106,6 +106,10 @@ CHECKS = "checks"
 IMPACT = "impact"
 """Subject of the error signal of a window in which the project's impact function failed."""
 
+KPI_LOST = "lost_per_day"
+"""Effect of a KPI's signal: how much worse than usual the window was, as money a day. Only of KPIs that count as money
+lost."""
+
 ABSOLUTE = "absolute:"
 """Begins the subject of the quality signals of the absolute rules; the name of the column follows.
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trimtab.clock import EPOCH
@@ -14,9 +15,9 @@ from trimtab.control.impact import judge
 from trimtab.monitoring.event_windows import Span
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
-from trimtab.records.monitoring import IMPACT, MONEY_GAIN
+from trimtab.records.monitoring import IMPACT, KPI_LOST, MONEY_GAIN
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.testing.judged import window_report
+from trimtab.testing.judged import signal, window_report
 from trimtab.units import MICROS
 
 POLICY = Impact(cost={"false_negative": 40}, medium=500, high=5000)
@@ -99,4 +100,47 @@ def test_savings_of_other_versions_are_gathered_a_day_at_the_windows_traffic(tmp
         )
     found = gather(store, window_report(3), over=3 * MICROS["d"], size=MICROS["d"])
     assert found.rivals == {2: (500.0, 500.0, 500.0)}
+    store.close()
+
+
+def with_kpis(found: Cause, **losses: list[float]) -> Cause:
+    return replace(found, kpi_losses={name: tuple(values) for name, values in losses.items()})
+
+
+def test_a_kpi_that_counts_as_money_raises_the_impact_where_it_is_surely_larger() -> None:
+    base = [0.0, 300.0, 100.0, 50.0, 200.0, 0.0, 400.0]
+    far = [value + 6000.0 for value in base]
+    found = judge(with_kpis(cause(base), revenue=far, refunds=base), POLICY)
+    assert found.level == "high"
+    assert found.per_day == pytest.approx(sum(far) / 7)
+    assert found.low == pytest.approx(lower(far), rel=1e-4)
+    assert found.reason.startswith("KPI revenue is 6,150 USD a day worse than usual (surely 6,0")
+    assert judge(cause(base), POLICY).reason in found.reason
+
+
+def test_a_kpi_lowers_nothing_and_some_bad_days_of_it_decide_nothing() -> None:
+    mistakes = cause([value + 6000.0 for value in (0.0, 300.0, 100.0, 50.0, 200.0, 0.0, 400.0)])
+    assert judge(with_kpis(mistakes, revenue=[-9000.0] * 7), POLICY) == judge(mistakes, POLICY)
+    calm = cause([0.0] * 7)
+    wild = [0.0] * 5 + [30_000.0, 0.0]
+    assert judge(with_kpis(calm, revenue=wild), POLICY).level == "low"
+    assert judge(with_kpis(calm, revenue=[7000.0] * 2), POLICY).level == "low", "two windows of seven prove nothing"
+
+
+def test_a_kpi_counts_without_any_cost_in_the_policy() -> None:
+    plain = Impact(medium=500, high=5000)
+    found = judge(with_kpis(cause([]), revenue=[700.0, 710.0, 705.0, 700.0, 701.0, 702.0, 703.0]), plain)
+    assert found.level == "medium"
+
+
+def test_kpi_losses_are_gathered_from_the_signals_of_the_stretch(tmp_path: Path) -> None:
+    store = SqlMetadata(tmp_path / "metadata.db")
+    for day in range(8):
+        made = signal(window_report(day), "kpi", value=1.0, subject="revenue")
+        store.put(
+            msgspec.structs.replace(made, effect={KPI_LOST: float(day)}),
+            signal(window_report(day), "kpi", subject="visits"),
+        )
+    found = gather(store, window_report(7), over=3 * MICROS["d"], size=MICROS["d"])
+    assert found.kpi_losses == {"revenue": (5.0, 6.0, 7.0)}
     store.close()

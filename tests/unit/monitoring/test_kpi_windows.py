@@ -18,7 +18,7 @@ from trimtab.definitions.sources import FileSource
 from trimtab.monitoring.kpi_windows import MOST_EMPTY, KpiMonitor
 from trimtab.policy.decide import Decide
 from trimtab.records.data import TableVersion
-from trimtab.records.monitoring import KpiPoint, Signal, WindowReport
+from trimtab.records.monitoring import KPI_LOST, KpiPoint, Signal, WindowReport
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.units import MICROS
@@ -27,6 +27,7 @@ DAY, HOUR = MICROS["d"], MICROS["h"]
 FIRST = 20_000
 SALES = FileSource("sales", "sales.csv", timestamp="at")
 PUSHED = Kpi("revenue")
+ASKED = Kpi("revenue", query="SELECT ...")
 READ = Kpi("revenue", source=SALES, value="amount", entity="shop")
 
 
@@ -37,6 +38,10 @@ class Shop:
         self.book: Metadata = SqlMetadata(folder / "metadata.db")
         self.versions: list[pl.DataFrame] = []
         self.points = 0
+        self.sold: list[tuple[float, float]] = []
+        """Day and value of the rows that the query has."""
+        self.asked: list[int] = []
+        """Days that it was asked for."""
 
     def monitor(self, *kpis: Kpi, models: Sequence[str] = ("delay",), book: Metadata | None = None) -> KpiMonitor:
         return KpiMonitor(
@@ -46,7 +51,14 @@ class Shop:
             Decide(),
             lambda kpi, version: self.versions[version].lazy(),
             ManualClock(EPOCH),
+            self.ask,
         )
+
+    def ask(self, kpi: Kpi, windows: Sequence[tuple[int, int]]) -> list[tuple[int, float, int]]:
+        """Answer the query of a stream: of each window the rows of `sold` in it, their total, no entities."""
+        self.asked += [start // DAY - FIRST for start, _ in windows]
+        rows = [[value for day, value in self.sold if start <= (FIRST + day) * DAY < end] for start, end in windows]
+        return [(len(each), sum(each), 0) for each in rows]
 
     def served(self, days: range, *, version: int = 1, rows: int = 100, model: str = "delay") -> None:
         """Write the reports of the champion's windows."""
@@ -328,3 +340,35 @@ def test_what_is_written_does_not_depend_on_looks_and_restarts(
 
 
 READ_TOO = Kpi("takings", source=SALES, value="amount")
+
+
+def test_a_query_is_asked_for_each_window_that_the_models_own_have_reached_and_once(shop: Shop) -> None:
+    shop.sold = [(0.5, 10), (0.7, 2), (2.5, 7), (3.5, 1)]
+    monitor = shop.monitor(ASKED)
+    assert monitor.step() == []
+    shop.served(range(2))
+    monitor.step()
+    assert shop.values() == [(0, 1, 12.0, 2), (1, 1, 0.0, 0)]
+    shop.served(range(2, 3), version=2)
+    shop.sold.append((0.9, 500))  # comes late
+    shop.monitor(ASKED).step()
+    assert shop.values()[2:] == [(2, 2, 7.0, 1)]
+    assert shop.asked == [*range(-30, 2), 2]
+
+
+def test_the_mean_of_a_query_has_no_value_where_it_has_no_rows(shop: Shop) -> None:
+    shop.served(range(3))
+    shop.sold = [(0.5, 10), (0.6, 20), (2.5, 7)]
+    shop.monitor(Kpi("revenue", query="SELECT ...", aggregation="mean")).step()
+    assert shop.values() == [(0, 1, 15.0, 2), (2, 1, 7.0, 1)]
+
+
+@pytest.mark.parametrize(("better", "lost"), [("better", 40.0), ("worse", -40.0)])
+def test_a_kpi_that_counts_as_money_says_how_much_worse_than_usual_a_window_was(
+    shop: Shop, better: str, lost: float
+) -> None:
+    shop.served(range(-31, 2))
+    shop.sold = [(day + 0.5, 100.0 + day % 2) for day in range(-31, 1)] + [(1.5, 60.5)]
+    shop.monitor(Kpi("revenue", query="SELECT ...", impact=True, higher_is=better)).step()  # type: ignore[arg-type]
+    assert shop.signals()[-1].effect[KPI_LOST] == pytest.approx(lost, abs=1.0)
+    assert KPI_LOST not in shop.signals()[0].effect, "nothing is usual yet"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 import polars as pl
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import from_micros
+from trimtab.data.connectors.database_access import DatabaseAccess
+from trimtab.data.connectors.kpi_query import KpiQuery
 from trimtab.definitions.kpis import Kpi
 from trimtab.errors import Conflict, DefinitionError, UsageError, nearest
 from trimtab.features.corrections import current
@@ -30,8 +33,31 @@ def open_kpi_monitor(workspace: Workspace) -> KpiMonitor:
         assert kpi.source is not None
         return current(workspace.tables.scan(kpi.source.name, version=version), kpi.source, as_of=None)
 
-    return KpiMonitor(
-        workspace.metadata, definitions.kpis, list(definitions.models), policy.decide, rows, workspace.clock
+    def query(kpi: Kpi, windows: Sequence[tuple[int, int]]) -> list[tuple[int, float, int]]:
+        if kpi.name not in queries:
+            queries[kpi.name] = open_query(workspace, kpi)
+        return [(one.rows, one.total, one.entities) for one in queries[kpi.name].sums(list(windows))]
+
+    queries: dict[str, KpiQuery] = {}
+    models = list(definitions.models)
+    return KpiMonitor(workspace.metadata, definitions.kpis, models, policy.decide, rows, workspace.clock, query)
+
+
+def open_query(workspace: Workspace, kpi: Kpi) -> KpiQuery:
+    """Return the query of a stream that has one. Nothing is connected yet."""
+    assert kpi.query is not None
+    where, metadata = f"KPI '{kpi.name}'", workspace.environment.metadata
+    given = (
+        kpi.database.connection if kpi.database is not None else metadata or f"sqlite:///{workspace.root}/metadata.db"
+    )
+    database = DatabaseAccess(where, given, workspace.project.folder)
+    return KpiQuery(
+        where,
+        database,
+        kpi.query,
+        timestamp=kpi.timestamp or "time",
+        value=kpi.value or "value",
+        entity=kpi.entity,
     )
 
 
@@ -40,7 +66,7 @@ def declared(workspace: Workspace, name: str) -> Kpi:
     kpis = workspace.project.definitions.kpis
     if name not in kpis:
         where = workspace.project.definitions.path
-        hint = nearest(name, kpis) if kpis else " Add one with: tt.Kpi(...)"
+        hint = nearest(name, kpis) if kpis else " Add one with tt.Kpi(...), or below kpis in trimtab.yaml"
         raise DefinitionError(f"{where} declares no KPI '{name}'.{hint}")
     return kpis[name]
 
@@ -54,8 +80,8 @@ def add_point(
     another value for the same time, entity and model.
     """
     kpi = declared(workspace, name)
-    if kpi.source is not None:
-        raise DefinitionError(f"KPI '{name}' is read from the table '{kpi.source.name}'; add rows to it instead")
+    if not kpi.is_pushed:
+        raise DefinitionError(f"KPI '{name}' is read from the {kpi.origin}; add rows there instead")
     if model is not None:
         workspace.model(model)
         if kpi.model is not None and kpi.model.name != model:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.app.project.definitions_file import DEFINITIONS, load_definitions
+from trimtab.app.project.policy_kpi_definitions import with_policy_kpis
 from trimtab.definitions.arguments import trainer_parameters
 from trimtab.definitions.collection import Definitions
 from trimtab.definitions.models import Model
@@ -40,6 +41,7 @@ def open_project(folder: Path) -> Project:
     policy = read_policy(folder / POLICY)
     definitions = load_definitions(folder)
     _check(folder, policy, definitions)
+    definitions = with_policy_kpis(folder / POLICY, policy, definitions)
     return Project(folder, policy, definitions)
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 from trimtab.app.alerts.alert_list import alert_trouble, channel_states
 from trimtab.app.alerts.sending import url_problem
 from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.loop.kpi_points import open_query
 from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.definitions_file import load_definitions
 from trimtab.app.project.ledger_checks import REMEDY, describe, verify_ledger
@@ -75,6 +76,9 @@ def examine(folder: Path, environment: str) -> list[Finding]:
         return [*findings, Finding("project", "fail", str(error), wrong=_is_wrong(error))]
     findings += _foreseen(workspace)
     findings += _sources(workspace)
+    for kpi in workspace.project.definitions.kpis.values():
+        if kpi.query is not None:
+            findings.append(_try(f"KPI {kpi.name}", open_query(workspace, kpi).check))
     findings += _inside(workspace)
     findings += _ledger(workspace)
     findings += _workflows(workspace)

@@ -21,7 +21,7 @@ def kpi_streams(workspace: Workspace) -> list[dict[str, Any]]:
                 {
                     "stream": kpi.name,
                     "model": model,
-                    "from": "pushed" if kpi.source is None else f"table {kpi.source.name}",
+                    "from": kpi.origin,
                     "alarm": "when it falls" if kpi.higher_is == "better" else "when it rises",
                     "aggregation": kpi.aggregation,
                     "unit": kpi.unit,

@@ -9,31 +9,24 @@ the rows beyond it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
 import polars as pl
 import pyarrow as pa
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
-from trimtab.data.connectors.contract import Access, Pull, Unreachable
+from trimtab.data.connectors.contract import Access, Pull
+from trimtab.data.connectors.database_access import DatabaseAccess, quoted, subquery
 from trimtab.data.json_rows import BadValue, column_of
-from trimtab.data.source_files import nearest_existing
-from trimtab.definitions.secrets import Secret, reveal
-from trimtab.definitions.sql_source import DATABASES, SQLSource
-from trimtab.errors import DataError, MissingExtra, StageError, nearest
+from trimtab.definitions.sql_source import SQLSource
+from trimtab.errors import DataError, nearest
 from trimtab.units import plural
 
-CONNECT_SECONDS = 10
 WHOLE_DIGITS, FRACTION_DIGITS = 28, 10
 """A decimal has room for so many digits before and after the point, so that its type fits later rows, too."""
 
@@ -56,18 +49,21 @@ class SQLConnector:
     """The rows of one `SQLSource`."""
 
     def __init__(self, source: SQLSource, access: Access) -> None:
-        self._source, self._folder = source, access.folder
+        self._source = source
+        self._database = DatabaseAccess(source.where, source.connection, access.folder, source.table)
         self._order = [source.cursor, *source.tie_break] if source.cursor is not None else list(source.key)
 
     def check(self) -> str:
         """Return the number of columns. Raises DataError, Unreachable or MissingExtra."""
-        with self._connected() as connection:
-            return f"{plural(len(self._columns(connection)), 'column')} in {self._server(connection.engine.url)}"
+        with self._database.connected() as connection:
+            return (
+                f"{plural(len(self._columns(connection)), 'column')} in {self._database.server(connection.engine.url)}"
+            )
 
     def pulls(self, state: str | None) -> Iterator[Pull]:
         """Yield the rows after a state in pages. Raises DataError, Unreachable or MissingExtra."""
         start = msgspec.json.decode(state, type=_State) if state else _State()
-        with self._connected() as connection:
+        with self._database.connected() as connection:
             self._expect_order(self._columns(connection))
             self._expect_values(connection)
             if start.place is not None and self._source.key:
@@ -105,7 +101,7 @@ class SQLConnector:
         bound = {**(values or {}), **(_bound("after", after) if after is not None else {})}
         size = self._source.batch_rows
         statement = f"SELECT * FROM {self._rows} {clause}ORDER BY {order} LIMIT {size + 1}"  # the next one, to compare
-        names, rows = self._all(connection, statement, bound)
+        names, rows = self._database.all_rows(connection, statement, bound)
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=False))
         if not rows:
             return {}
@@ -167,12 +163,11 @@ class SQLConnector:
     def _rows(self) -> str:
         """The table or query, as it stands in FROM."""
         if self._source.table is not None:
-            return ".".join(_quote(part) for part in self._source.table.split("."))
-        query = (self._source.query or "").strip().rstrip(";").replace(":", "\\:")
-        return f"({query}) AS rows_of_source"
+            return ".".join(quoted(part) for part in self._source.table.split("."))
+        return subquery(self._source.query or "")
 
     def _quoted(self, place: int) -> str:
-        return _quote(self._order[place])
+        return quoted(self._order[place])
 
     def _is_beyond(self, name: str) -> str:
         """Return the condition that a row comes after the place bound as name0, name1, ..."""
@@ -195,14 +190,17 @@ class SQLConnector:
         Nor does one find those of PostgreSQL's `real`, whose values come rounded.
         """
         for name in self._order:
-            kind = f"SELECT pg_typeof({_quote(name)}) \\:\\: text FROM {self._rows} LIMIT 1"
-            if connection.dialect.name == "postgresql" and ("real",) in self._all(connection, kind, {})[1]:
+            kind = f"SELECT pg_typeof({quoted(name)}) \\:\\: text FROM {self._rows} LIMIT 1"
+            if (
+                connection.dialect.name == "postgresql"
+                and ("real",) in self._database.all_rows(connection, kind, {})[1]
+            ):
                 raise DataError(
                     f"{self._source.where}: column '{name}' is real, whose values come rounded: rows would be missed "
                     f"or read twice; cast it in a query, such as {name}::double precision AS {name}"
                 )
-            statement = f"SELECT 1 FROM {self._rows} WHERE {_quote(name)} IS NULL LIMIT 1"
-            if self._all(connection, statement, {})[1]:
+            statement = f"SELECT 1 FROM {self._rows} WHERE {quoted(name)} IS NULL LIMIT 1"
+            if self._database.all_rows(connection, statement, {})[1]:
                 raise DataError(
                     f"{self._source.where}: there are rows without a '{name}', by which rows are ordered, so they "
                     "would never be read; let a query fill it, such as COALESCE(updated_at, created_at) AS updated_at"
@@ -213,7 +211,7 @@ class SQLConnector:
         it. Without a key they cannot be told from those that were read."""
         condition = f"{self._quoted(0)} = :cursor AND NOT {self._is_beyond('high')}"
         statement = f"SELECT count(*) FROM {self._rows} WHERE {condition}"
-        _, ((found,),) = self._all(connection, statement, {"cursor": place[0], **_bound("high", place)})
+        _, ((found,),) = self._database.all_rows(connection, statement, {"cursor": place[0], **_bound("high", place)})
         if found > same:
             raise self._not_unique(place[:1])
 
@@ -225,101 +223,7 @@ class SQLConnector:
         )
 
     def _columns(self, connection: Connection) -> list[str]:
-        return self._all(connection, f"SELECT * FROM {self._rows} LIMIT 0", {})[0]
-
-    def _all(
-        self, connection: Connection, statement: str, values: Mapping[str, Any]
-    ) -> tuple[list[str], Sequence[Sequence[Any]]]:
-        """Return the names of the columns and the rows of a statement, whose transaction ends with it."""
-        with self._explained(connection.engine):
-            found = connection.execute(text(statement), dict(values))
-            names, rows = list(found.keys()), found.fetchall()
-            connection.rollback()
-        return names, rows
-
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        url = self._url()
-        is_postgres = url.get_backend_name() == "postgresql"
-        try:
-            engine = create_engine(
-                url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS} if is_postgres else {}
-            )
-        except ImportError:
-            raise MissingExtra("psycopg", "postgres") from None
-        if is_postgres:
-            event.listen(engine, "connect", _json_as_text)
-        with self._explained(engine):
-            connection = engine.connect()
-        with connection:
-            yield connection
-
-    def _url(self) -> URL:
-        """Return where to connect, with the values of secrets."""
-        where, given = f"{self._source.where}: connection", self._source.connection
-        try:
-            url = make_url(reveal(given, where) if isinstance(given, Secret) else given)
-        except (ArgumentError, ValueError):
-            raise StageError(f"{where}: {given} holds no URL such as postgresql://user@host/database") from None
-        user, password = (value and reveal(str(value), where) for value in (url.username, url.password))
-        url = url.set(username=user, password=password)
-        kind = url.get_backend_name()
-        if kind not in DATABASES:
-            raise StageError(f"{where}: '{kind}' is no database that is known here.{nearest(kind, DATABASES)}")
-        if kind == "postgresql":
-            return url.set(drivername="postgresql+psycopg")
-        path = self._folder / Path(url.database or "").expanduser()
-        if not path.is_file():
-            raise DataError(f"{self._source.where}: there is no '{path}'.{nearest_existing(path)}")
-        return url.set(database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
-
-    @contextmanager
-    def _explained(self, engine: Engine) -> Iterator[None]:
-        """Raise what the database says as one of our errors, in one line and without the statement."""
-        try:
-            yield
-        except SQLAlchemyError as error:
-            said, where = _words(error), f"{self._source.where}: {self._server(engine.url)}"
-            gone = isinstance(error, OperationalError | InterfaceError)
-            gone |= isinstance(error, DBAPIError) and error.connection_invalidated
-            if gone and not said.startswith(("no such", "near ")):  # SQLite's words for a wrong statement
-                raise Unreachable(f"{where} does not answer: {said}") from None
-            raise DataError(f"{where} says: {said}{self._hint(engine)}") from None
-
-    def _server(self, url: URL) -> str:
-        """Return how messages name the database: without user and password."""
-        if url.get_backend_name() == "sqlite":
-            return f"SQLite {Path(str(url.database).removeprefix('file:')).name}"
-        return f"PostgreSQL {url.host or url.query.get('host') or 'localhost'}/{url.database or ''}"
-
-    def _hint(self, engine: Engine) -> str:
-        """Return the nearest table where the source names one that is not there."""
-        if self._source.table is None:
-            return ""
-        schema, _, name = self._source.table.rpartition(".")
-        try:
-            found = inspect(engine)
-            known = [*found.get_table_names(schema or None), *found.get_view_names(schema or None)]
-        except SQLAlchemyError:
-            return ""
-        return "" if name in known else f".{nearest(name, known)}"
-
-
-def _words(error: SQLAlchemyError) -> str:
-    """Return the first line of what the database said."""
-    said = str(error.orig if isinstance(error, DBAPIError) else error)
-    return (said.strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def _json_as_text(connection: Any, record: object) -> None:
-    """Let JSON columns of PostgreSQL come as they are written."""
-    from psycopg.types.json import set_json_loads
-
-    set_json_loads(lambda value: value if isinstance(value, str) else bytes(value).decode(), connection)
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""').replace(":", "\\:") + '"'
+        return self._database.all_rows(connection, f"SELECT * FROM {self._rows} LIMIT 0", {})[0]
 
 
 def _bound(name: str, place: Place) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Points of business KPIs, over HTTP as JSON.
 
-POST /v2/kpis    {"stream", "value", "time"?, "entity"?, "model"?} or {"points": [...]}
+POST /v2/kpis             {"stream", "value", "time"?, "entity"?, "model"?} or {"points": [...]}
+POST /v1/kpis/{stream}    the same of one stream, whose points need not name it
 
 All points of a request are taken or none; they are on disk before the answer leaves. Sending them again has no effect.
 """
@@ -46,6 +47,21 @@ class PointsBody(msgspec.Struct):
     points: Annotated[list[PointBody], msgspec.Meta(min_length=1, max_length=MOST_POINTS)]
 
 
+class PointOfStream(msgspec.Struct):
+    """One point of the stream that the path names."""
+
+    value: float
+    time: str | int | None = None
+    entity: str | None = None
+    model: str | None = None
+
+
+class PointsOfStream(msgspec.Struct):
+    """Several points of that stream."""
+
+    points: Annotated[list[PointOfStream], msgspec.Meta(min_length=1, max_length=MOST_POINTS)]
+
+
 class Taken(msgspec.Struct, frozen=True):
     """The answer: how many points were taken."""
 
@@ -58,9 +74,17 @@ def routes(gateway: Gateway) -> list[Route]:
     async def take(call: Call) -> Answer:
         found = gateway.kpis
         if found is None or not found.names:
-            raise Refused(404, "no KPI stream takes points; declare one with tt.Kpi(...), and start the gateway anew")
+            raise Refused(
+                404,
+                "no KPI stream takes points; declare one with tt.Kpi(...) or below kpis in trimtab.yaml, and start the "
+                "gateway anew",
+            )
+        stream = call.params.get("stream")
+        if stream is not None and stream not in found.names:
+            raise Refused(404, f"no KPI stream {shown(stream)} takes points.{nearest(stream[:60], found.names)}")
         now = to_micros(gateway.clock.now())
-        points = await gateway.decoding.read(decode, call.body, found, tuple(gateway.table.models), call.model, now)
+        models = tuple(gateway.table.models)
+        points = await gateway.decoding.read(decode, call.body, found, models, call.model, now, stream)
         try:
             await gateway.decoding.run(found.keep, points)
         except OSError as error:
@@ -79,11 +103,21 @@ def routes(gateway: Gateway) -> list[Route]:
         detail="All points of a request are taken or none. The same point again has no effect; another value for the "
         "same stream, time, entity and model does not replace the first.",
     )
-    return [Route("POST", "/v2/kpis", "feedback", take, encode_error, "Take points of KPIs.", described)]
+    one = PointOfStream(129.5, "2013-06-01T19:10:00Z", "shop-4")
+    of_stream = described._replace(
+        takes=[Content((PointOfStream, PointsOfStream), one)], gives=[Content(Taken, Taken(1))]
+    )
+    path = "/v1/kpis/{stream}"
+    return [
+        Route("POST", "/v2/kpis", "feedback", take, encode_error, "Take points of KPIs.", described),
+        Route("POST", path, "feedback", take, encode_error, "Take points of one KPI.", of_stream),
+    ]
 
 
-def decode(body: bytes, inbox: Inbox, models: tuple[str, ...], model: str | None, now: int) -> list[Pushed]:
-    """Read points. model: the one that the request is about, for points that name none. Raises Refused."""
+def decode(
+    body: bytes, inbox: Inbox, models: tuple[str, ...], model: str | None, now: int, stream: str | None = None
+) -> list[Pushed]:
+    """Read points. model, stream: those that the request is about, for points that name none. Raises Refused."""
     found = read(msgspec.json.decode, body, "KPI points")
     items = found.get("points", [found]) if isinstance(found, dict) else None
     if not isinstance(items, list):
@@ -92,17 +126,21 @@ def decode(body: bytes, inbox: Inbox, models: tuple[str, ...], model: str | None
         raise Refused(400, "points is empty; expected at least one")
     if len(items) > MOST_POINTS:
         raise Refused(413, f"{len(items)} points are more than {MOST_POINTS}; send them in several requests")
-    return [_point(index, item, inbox, models, model, now) for index, item in enumerate(items)]
+    return [_point(index, item, inbox, models, model, now, stream) for index, item in enumerate(items)]
 
 
-def _point(index: int, item: Any, inbox: Inbox, models: tuple[str, ...], model: str | None, now: int) -> Pushed:
+def _point(
+    index: int, item: Any, inbox: Inbox, models: tuple[str, ...], model: str | None, now: int, asked: str | None
+) -> Pushed:
     if not isinstance(item, dict):
         raise _wrong(index, "", item, "an object with stream and value")
     unknown = [name for name in item if name not in PointBody.__struct_fields__]
     if unknown:
         hint = nearest(str(unknown[0])[:60], PointBody.__struct_fields__)
         raise Refused(400, f"points[{index}] has an unknown field {shown(unknown[0])}.{hint}")
-    stream, value, entity = item.get("stream"), item.get("value"), item.get("entity")
+    stream, value, entity = item.get("stream", asked), item.get("value"), item.get("entity")
+    if asked not in (None, stream):
+        raise _wrong(index, "stream", stream, f"{shown(asked)}, which the path names")
     if stream not in inbox.names:
         raise _wrong(index, "stream", stream, f"a declared stream.{nearest(str(stream)[:60], inbox.names)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):

@@ -36,9 +36,10 @@ PARAMETERS = {
     "version": "Version of a model that is loaded, such as 3.",
     "id": "Id of a prediction, as the answer gave it.",
     "source": "Name of a push source.",
+    "stream": "Name of a KPI whose points are pushed.",
     "row": "Number of a row, for the id of a request of several rows.",
 }
-EXAMPLES = {"model": "delay", "version": "3", "id": "flight-4711", "row": "0", "source": "clicks"}
+EXAMPLES = {"model": "delay", "version": "3", "id": "flight-4711", "row": "0", "source": "clicks", "stream": "revenue"}
 ANYTHING = Content({})
 
 

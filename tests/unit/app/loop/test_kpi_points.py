@@ -10,15 +10,19 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from integration.gateway_project import GatewayProject
+from kit.decisions import decide
 from trimtab.app.gateway.configuration import gateway_config
 from trimtab.app.loop.intake import kpi_intake
-from trimtab.app.loop.kpi_points import add_point, open_kpi_monitor
+from trimtab.app.loop.kpi_points import add_point, open_kpi_monitor, open_query
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.cli import kpi, look
 from trimtab.clock import parse_time, to_micros
-from trimtab.errors import Conflict, DefinitionError, UsageError
-from trimtab.records.monitoring import KpiPoint
+from trimtab.data.connectors.kpi_query import Sums
+from trimtab.errors import Conflict, DefinitionError, PolicyError, UsageError
+from trimtab.records.monitoring import KpiPoint, Signal
 from trimtab.serving.inbox import KPIS, Inbox, Pushed, inbox
+from trimtab.testing.judged import DAY, FIRST, window_report
+from trimtab.units import MICROS
 
 DECLARED = """
 revenue = tt.Kpi("revenue", unit="USD")
@@ -109,7 +113,7 @@ def test_a_point_is_added_once(ws: Workspace) -> None:
     ("name", "model", "error", "said"),
     [
         ("revenu", None, DefinitionError, "Did you mean 'revenue'?"),
-        ("winds", None, DefinitionError, "read from the table 'flights'"),
+        ("winds", None, DefinitionError, "read from the table flights"),
         ("revenue", "dely", DefinitionError, "Did you mean 'delay'?"),
     ],
 )
@@ -157,3 +161,68 @@ def test_a_monitor_without_traffic_writes_nothing(ws: Workspace) -> None:
     add_point(ws, "revenue", 5.0, time=parse_time("2026-03-01"), entity=None, model=None, by="ann")
     add_point(ws, "revenue", 5.0, time=parse_time("2026-03-03"), entity=None, model=None, by="ann")
     assert open_kpi_monitor(ws).step() == []
+
+
+OF_POLICY = """
+kpis:
+  gusts: { table: flights, value: wind, model: delay }
+  decisions: { query: "SELECT created_at AS time, 1 AS value, model AS who FROM trimtab_decision", entity: who }
+  visits: {}
+"""
+
+
+def with_policy(ws: Workspace, text: str) -> Workspace:
+    policy = ws.project.folder / "trimtab.yaml"
+    policy.write_text(policy.read_text() + text)
+    return open_workspace(ws.project.folder)
+
+
+def test_kpis_of_the_policy_stand_beside_those_of_the_definitions(ws: Workspace) -> None:
+    kpis = with_policy(ws, OF_POLICY).project.definitions.kpis
+    assert {name: each.origin for name, each in kpis.items()} == {
+        "revenue": "pushed",
+        "winds": "table flights",
+        "gusts": "table flights",
+        "decisions": "query of the metadata",
+        "visits": "pushed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("gusts: { table: flight, value: wind }", "kpis.gusts.table: 'flight' is no source. Did you mean 'flights'?"),
+        ("gusts: { table: flights }", "kpis.gusts: has a source but no value"),
+        ("gusts: { query: SELECT 1, database: flights }", "kpis.gusts.database: 'flights' is no tt.SQLSource."),
+        ("gusts: { database: shop }", "kpis.gusts.database: 'shop' is no tt.SQLSource."),
+        ("gusts: { value: wind }", "kpis.gusts: value names a column, but there is no source"),
+        ("gusts: { query: SELECT 1, table: flights }", "kpis.gusts: has a source and a query"),
+        ("gusts: { model: dely }", "kpis.gusts.model: 'dely' is no model. Did you mean 'delay'?"),
+        ("gusts: { impact: true, aggregation: mean }", "kpis.gusts: impact counts money lost"),
+        ("gusts: { impact: true, unit: EUR }", "kpis.gusts: KPI 'gusts' counts as money lost in EUR"),
+        ("winds: {}", "declares a KPI 'winds', too"),
+        ("all: {}", "the name 'all' stands for money lost"),
+        ("gusts: { tabel: flights }", "unknown key 'tabel'. Did you mean 'table'?"),
+    ],
+)
+def test_a_mistake_in_a_kpi_of_the_policy_names_its_line_and_key(ws: Workspace, section: str, said: str) -> None:
+    with pytest.raises(PolicyError) as raised:
+        with_policy(ws, f"\nkpis:\n  {section}\n")
+    assert said in str(raised.value)
+    line = (ws.project.folder / "trimtab.yaml").read_text().splitlines().index(f"  {section}") + 1
+    assert f"trimtab.yaml:{line}: " in str(raised.value)
+
+
+def test_a_query_of_the_metadata_is_summed_by_window(ws: Workspace) -> None:
+    opened = with_policy(ws, OF_POLICY)
+    for day in range(3):
+        window = window_report(day, stage="closed")
+        opened.metadata.put(window)
+    decide(opened, start=FIRST)
+    decide(opened, start=FIRST + DAY)
+    query = open_query(opened, opened.project.definitions.kpis["decisions"])
+    now = to_micros(opened.now())
+    assert query.sums([(now - MICROS["d"], now + MICROS["d"]), (0, MICROS["d"])]) == [Sums(2, 2.0, 1), Sums(0, 0.0, 0)]
+    open_kpi_monitor(opened).step()
+    assert opened.metadata.find(Signal, kind="kpi") == []
+    opened.metadata.close()

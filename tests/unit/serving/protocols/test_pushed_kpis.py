@@ -100,3 +100,21 @@ def test_a_point_of_another_model_than_the_request_s_is_refused(open_gateway: Se
     body = {"stream": "revenue", "value": 1, "model": "price"}
     reply = open_gateway.browser.post(PATH, body, **{"X-Trimtab-Model": "delay"})
     assert (reply.status, "points[0].model is" in reply.json()["error"]) == (400, True)
+
+
+def test_points_of_one_stream_need_not_name_it(open_gateway: Served, tmp_path: Path) -> None:
+    path = "/v1/kpis/revenue"
+    assert open_gateway.browser.post(path, {"value": 12}).json() == {"accepted": 1}
+    assert open_gateway.browser.post(path, {"points": [{"value": 1}, {"stream": "revenue", "value": 2}]}).status == 200
+    assert [(point.stream, point.value) for point in waiting(tmp_path)] == [
+        ("revenue", 12.0),
+        ("revenue", 1.0),
+        ("revenue", 2.0),
+    ]
+    other = open_gateway.browser.post(path, {"stream": "complaints", "value": 1})
+    assert other.status == 400
+    said = other.json()["error"].replace('"', "'")
+    assert "points[0].stream is 'complaints'; expected 'revenue', which the path names" in said
+    unknown = open_gateway.browser.post("/v1/kpis/revenu", {"value": 1})
+    assert unknown.status == 404
+    assert "Did you mean 'revenue'?" in unknown.json()["error"]
