@@ -10,10 +10,12 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from trimtab import units
+from trimtab import settings, units
 from trimtab.app.backtest.backtest import Asked
 from trimtab.app.backtest.backtest import backtest as run_backtest
+from trimtab.app.backtest.kept_results import keep_result
 from trimtab.app.backtest.policy_table import Estimate, PolicyRow, PolicyTable
+from trimtab.app.operations.backtest_orders import BacktestOrder, new_id
 from trimtab.app.pages.backtest_report import backtest_page
 from trimtab.app.pages.page_parts import need_pages
 from trimtab.cli.context import Context, Verbs, option_time
@@ -48,6 +50,10 @@ def backtest(
         str | None,
         typer.Option("--label-delay", metavar="TIME", help="Labels become known so long after their rows."),
     ] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", metavar="ID", help="Keep the result under this id for the console; a new one by default."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes that run policies at a time.")] = 1,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
@@ -68,7 +74,13 @@ def backtest(
     )
     if html is not None:
         need_pages()
-    found = run_backtest(context.workspace, context.workspace.model(model), asked, tell=_tell)
+    workspace = context.workspace
+    found = run_backtest(workspace, workspace.model(model), asked, tell=_tell)
+    order = BacktestOrder(
+        id=id_ or new_id(workspace.now()), model=found.model, created_at=workspace.now(), by=settings.login(),
+        policies=tuple(asked.names), vary=tuple(asked.vary), start=start, end=end, log=log, label_delay=label_delay,
+    )  # fmt: skip
+    keep_result(workspace, found, order)
     show(found)
     if json is not None:
         write_file("--json", json, msgspec.json.format(msgspec.json.encode(found)).decode())

@@ -15,8 +15,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from trimtab import settings
 from trimtab.app.backtest.backtest import Asked, backtest
+from trimtab.app.backtest.kept_results import keep_result
 from trimtab.app.ingestion.streaming import stream as run_streams
+from trimtab.app.operations.backtest_orders import BacktestOrder, new_id
 from trimtab.app.project import templates
 from trimtab.app.project.broker import start_broker
 from trimtab.app.project.process_files import Stop
@@ -112,6 +115,11 @@ def _show_other_policies(context: Context, *, start: datetime, end: datetime) ->
     workspace, model = context.workspace, context.definition
     asked = Asked(names=list(CALENDARS), start=start, end=end)
     found = backtest(workspace, model, asked, tell=lambda name, done, of: say(f"{CALENDARS[name]}: {done} of {of}"))
+    order = BacktestOrder(
+        id=new_id(workspace.now()), model=model.name, created_at=workspace.now(), by=settings.login(),
+        policies=tuple(asked.names), start=start.isoformat(), end=end.isoformat(),
+    )  # fmt: skip
+    keep_result(workspace, found, order)
     own = summarise(workspace, model.name).comparison
     made = table("", "policy", ">trainings", f">{found.currency or ''} lost", ">saved", ">95 % interval")
     for row in found.rows:

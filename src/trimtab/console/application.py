@@ -27,6 +27,7 @@ from trimtab.console.problems import add_problems, problem
 from trimtab.console.rendering import Rendering
 from trimtab.console.routes import (
     action_routes,
+    backtest_routes,
     cost_routes,
     data_routes,
     decision_routes,
@@ -68,6 +69,7 @@ AREAS: tuple[Any, ...] = (
     loop_routes,
     model_routes,
     window_routes,
+    backtest_routes,
     data_routes,
     decision_routes,
     experiment_routes,

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from trimtab import units
+from trimtab.app.backtest.policy_names import DEFAULT_NAMES, NEVER, POLICY
 from trimtab.app.backtest.triggers import Adwin, ErrorRise, Every, LossAlarm, Never, adwin
 from trimtab.app.backtest.world import Plan
 from trimtab.errors import UsageError, nearest
@@ -20,10 +21,6 @@ from trimtab.policy.model import Policy
 from trimtab.policy.tree import valid_keys
 from trimtab.policy.values import FROM_FILE
 
-NEVER = "never"
-POLICY = "policy"
-DEFAULT_NAMES = (NEVER, "every:28d", "every:7d", "loss", "matrix", POLICY)
-"""What is compared when no name is given."""
 APPROVED = "approved"
 ERROR_RISE = re.compile(r"\+(\d+(?:\.\d+)?)\s*%")
 

@@ -199,6 +199,10 @@ function follow(part) {
   }, FOLLOW_MS);
 }
 
+// What no record tells, such as the progress of a backtest: the page is asked for again while such a part is there.
+const POLL_MS = 3000;
+setInterval(() => { if (!document.hidden && document.querySelector("[data-polls]")) patch(); }, POLL_MS);
+
 // Keys. Single keys can be turned off.
 const areOn = () => localStorage.getItem("keys") !== "off";
 let goes = 0;
