@@ -50,23 +50,33 @@ class Comparisons:
             self._seen[model] = last.window if last else None
         seen = self._seen[model]
         new = newest_until(self._metadata, WindowReport, lambda w: w.id == seen, model=model, stage="matured")
+        compared = [w for w in reversed(new) if w.role != "champion" and w.metrics.get("paired_rows")]
+        windows = {
+            version: compared_windows(self._metadata, model, version) for version in {w.version for w in compared}
+        }
         made: list[Comparison] = []
-        for window in reversed(new):
-            if window.role != "champion" and window.metrics.get("paired_rows"):
-                own = [c for c in made if c.version == window.version]
-                made.append(self._compare(window, task, policy, own))
+        for window in compared:
+            earlier = [w for w in windows[window.version] if w.start <= window.start]
+            own = [c for c in made if c.version == window.version]
+            made.append(self._compare(window, earlier, task, policy, own))
         self._metadata.put(*made)
         if new:
             self._seen[model] = new[0].id
         return made
 
-    def _compare(self, window: WindowReport, task: Task, policy: Policy, made: Sequence[Comparison]) -> Comparison:
-        """made: comparisons of the version that are not written yet."""
+    def _compare(
+        self,
+        window: WindowReport,
+        windows: Sequence[WindowReport],
+        task: Task,
+        policy: Policy,
+        made: Sequence[Comparison],
+    ) -> Comparison:
+        """windows: those of the version up to this one. made: comparisons of it that are not written yet."""
         model, champion = window.model, int(window.metrics["paired_version"])
         rule = policy.rollout.promote_when
         metric = rule.metric_for(task)
         suspected = held(self._metadata, model, as_of=window.end)
-        windows = [w for w in compared_windows(self._metadata, model, window.version) if w.start <= window.start]
         former = window.role == "shadow" and self._was_champion(window)
         if former:
             rule = for_former_champion(rule)
