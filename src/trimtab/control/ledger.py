@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -23,6 +24,11 @@ GENESIS = "0" * 64
 
 BY = "policy"
 """`by` of decisions that the policy made."""
+
+LATER_FIELDS = {
+    one.name: one.default for one in msgspec.structs.fields(Decision) if one.default is not msgspec.NODEFAULT
+}
+"""Fields of a Decision with a default, which a hash leaves out where they have it: older hashes hold."""
 
 STARTS_A_QUERY = 300
 """Windows whose decisions are looked up together."""
@@ -51,7 +57,8 @@ class Ledger:
     def append(self, draft: Draft, *, clock: Clock) -> Decision | None:
         """Write the next decision; None when another process has decided on the window meanwhile."""
         while not self.on([draft.cause.window]):
-            decision = self._next(draft, clock)
+            last = latest(self._metadata, Decision, model=self._model)
+            decision = following(last, draft, at=clock.now())
             try:
                 self._metadata.put(decision)
             except Conflict:
@@ -59,46 +66,47 @@ class Ledger:
             return decision
         return None
 
-    def _next(self, draft: Draft, clock: Clock) -> Decision:
-        last = latest(self._metadata, Decision, model=self._model)
-        number = last.number + 1 if last else 1
-        window = draft.cause.window
-        decision = Decision(
-            id=f"{self._model}/decision/{number}",
-            created_at=clock.now(),
-            model=self._model,
-            number=number,
-            version=window.version if draft.judged is None else draft.judged,
-            window=window.id,
-            start=window.start,
-            end=window.end,
-            band=draft.band,
-            p_seq=draft.cause.p_seq,
-            p=draft.cause.p,
-            impact_per_day=draft.impact_per_day,
-            impact=draft.impact,
-            cell=draft.cell,
-            action=draft.action,
-            reasons=draft.reasons,
-            signals=tuple(s.id for s in draft.cause.signals),
-            by=BY,
-            previous_hash=last.hash if last else GENESIS,
-            hash="",
-            trigger=draft.trigger,
-            to_version=draft.to_version,
-            held_by=draft.held_by,
-            held_until=draft.held_until,
-        )
-        return msgspec.structs.replace(decision, hash=digest(decision))
+
+def following(last: Decision | None, draft: Draft, *, at: datetime) -> Decision:
+    """Return the decision that follows a model's last one, None for the first. at: when it is written."""
+    number = last.number + 1 if last else 1
+    window = draft.cause.window
+    decision = Decision(
+        id=f"{window.model}/decision/{number}",
+        created_at=at,
+        model=window.model,
+        number=number,
+        version=window.version if draft.judged is None else draft.judged,
+        window=window.id,
+        start=window.start,
+        end=window.end,
+        band=draft.band,
+        p_seq=draft.cause.p_seq,
+        p=draft.cause.p,
+        impact_per_day=draft.impact_per_day,
+        impact=draft.impact,
+        cell=draft.cell,
+        action=draft.action,
+        reasons=draft.reasons,
+        signals=tuple(s.id for s in draft.cause.signals),
+        by=BY,
+        previous_hash=last.hash if last else GENESIS,
+        hash="",
+        trigger=draft.trigger,
+        to_version=draft.to_version,
+        held_by=draft.held_by,
+        held_until=draft.held_until,
+    )
+    return msgspec.structs.replace(decision, hash=digest(decision))
 
 
 def digest(decision: Decision) -> str:
     """Return the SHA-256 of a decision's canonical JSON (keys sorted) without its hash."""
     plain = msgspec.to_builtins(decision)
     del plain["hash"]
-    for one in msgspec.structs.fields(Decision):  # a later field with its default is left out: older hashes hold
-        if one.default is not msgspec.NODEFAULT and getattr(decision, one.name) == one.default:
-            del plain[one.name]
+    for name, default in LATER_FIELDS.items():
+        if getattr(decision, name) == default:
+            del plain[name]
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
