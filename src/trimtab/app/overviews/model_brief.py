@@ -11,7 +11,13 @@ from typing import Literal
 import msgspec
 
 from trimtab.app.overviews.facts import Fact, Tone, band_tone
-from trimtab.app.overviews.model_windows import ChampionWindow, TimeRange, champion_windows, role_windows
+from trimtab.app.overviews.model_windows import (
+    WINDOWS_A_QUERY,
+    ChampionWindow,
+    TimeRange,
+    champion_windows,
+    role_windows,
+)
 from trimtab.app.overviews.model_words import State, deciding_signal, model_sentence, newest_judged
 from trimtab.app.overviews.wording import SIGNALS, count, interval, metric, money, month, p_value, share
 from trimtab.app.project.workspace import Workspace
@@ -25,7 +31,7 @@ from trimtab.records.monitoring import MONEY_GAIN, WindowReport
 from trimtab.records.record import Level, Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
-from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.contract import Metadata, latest
 from trimtab.units import MICROS
 
 SPARK_WINDOWS = 30
@@ -91,9 +97,9 @@ class ModelBrief(msgspec.Struct, frozen=True, kw_only=True):
 def model_brief(workspace: Workspace, name: str) -> ModelBrief:
     """Return the state of a model. Raises DefinitionError for an unknown one."""
     model, policy, metadata = workspace.model(name), workspace.project.policy, workspace.metadata
-    newest = latest(metadata, WindowReport, model=model.name, stage=("closed", "matured"))
+    newest = _newest_window(metadata, model.name)
     loss = policy.rollout.promote_when.quality_for(model.task)
-    reports = _recent(workspace, model.name, newest)
+    reports = _recent(workspace, model.name, newest, loss)
     windows = champion_windows(reports, loss)
     decisions = metadata.find(Decision, model=model.name, limit=LOOKED_AT)
     judged = newest_judged(decisions)
@@ -142,13 +148,20 @@ def milliseconds(micros: int | None) -> float | None:
     return None if micros is None else micros / MICROS["ms"]
 
 
-def _recent(workspace: Workspace, name: str, newest: WindowReport | None) -> list[WindowReport]:
+def _newest_window(metadata: Metadata, name: str) -> WindowReport | None:
+    """Return the report of the newest window: the last written one of a stage, of which closed ones run ahead."""
+    found = (latest(metadata, WindowReport, model=name, stage=stage) for stage in ("closed", "matured"))
+    return max((report for report in found if report is not None), key=lambda r: r.end, default=None)
+
+
+def _recent(workspace: Workspace, name: str, newest: WindowReport | None, metric: str) -> list[WindowReport]:
     """Return the reports of the month of the newest window, and of at least the windows of a sparkline."""
     if newest is None:
         return []
     begin = _month_start(newest.start)
     size = timedelta(microseconds=workspace.project.policy.decide.window)
-    return role_windows(workspace.metadata, name, TimeRange(since=min(begin, newest.end - SPARK_WINDOWS * size)))
+    wanted = TimeRange(since=min(begin, newest.end - SPARK_WINDOWS * size), until=newest.end)
+    return role_windows(workspace.metadata, name, wanted, metric, WINDOWS_A_QUERY * size)
 
 
 def _state(revision: Revision | None, windows: Sequence[ChampionWindow], loss: str) -> State:
@@ -172,14 +185,13 @@ def _month(reports: Sequence[WindowReport], windows: Sequence[ChampionWindow]) -
     own = [w for w in windows if _month_start(w.start) == begin]
     lost = [w.money_lost for w in own if w.money_lost is not None]
     saved = saved_by_window([r for r in reports if _month_start(r.start) == begin])
-    closed = (r for r in reports if r.stage == "closed" and _month_start(r.start) == begin)
     return Month(
         name=month(begin),
         start=begin,
         lost=math.fsum(lost) if lost else None,
         saved=math.fsum(saved) if saved else None,
         saved_windows=len(saved),
-        serving=math.fsum(r.metrics.get("cost", 0.0) for r in closed),
+        serving=math.fsum(r.metrics.get("cost", 0.0) for r in reports if _month_start(r.start) == begin),
     )
 
 

@@ -159,10 +159,16 @@ def _signals(page: ModelOverview) -> list[SignalMark]:
 
 
 def _p_values(page: ModelOverview, signal: SignalKind | None) -> tuple[list[WindowValue], str]:
-    """Return the corrected p-values of a kind, or of the smallest one of each window."""
-    counted = [s for s in page.signals if s.corrected is not None and signal in (None, s.kind)]
+    """Return the corrected p-values of a kind, or of the smallest one of each window: that of the decision."""
     smallest: dict[tuple[datetime, int], WindowValue] = {}
-    for s in counted:
+    if signal is None:
+        for j in page.judged:
+            value = WindowValue(start=j.start, end=j.end, value=j.p_seq, version=j.version)
+            smallest[j.start, j.version] = value
+    decided = frozenset(smallest)
+    for s in page.signals:
+        if s.corrected is None or signal not in (None, s.kind) or (s.start, s.version) in decided:
+            continue
         value = WindowValue(start=s.start, end=s.end, value=s.corrected, version=s.version)
         known = smallest.get((s.start, s.version))
         if known is None or (s.corrected or 0.0) < (known.value or 0.0):
@@ -177,7 +183,7 @@ def _money(page: ModelOverview) -> list[WindowValue]:
 
 
 def _impacts(page: ModelOverview) -> list[WindowValue]:
-    return [WindowValue(start=start, end=end, value=value) for start, end, value in page.impacts]
+    return [WindowValue(start=j.start, end=j.end, value=j.impact_per_day) for j in page.judged]
 
 
 def _levels(page: ModelOverview) -> list[Level]:

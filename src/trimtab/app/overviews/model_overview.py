@@ -10,6 +10,7 @@ import msgspec
 from trimtab.app.overviews.facts import Tone, band_tone
 from trimtab.app.overviews.model_brief import ModelBrief, milliseconds, model_brief
 from trimtab.app.overviews.model_windows import (
+    WINDOWS_A_QUERY,
     ChampionWindow,
     GainWindow,
     KpiSeries,
@@ -27,14 +28,20 @@ from trimtab.app.overviews.model_words import done, is_judged, why
 from trimtab.app.overviews.wording import window_name
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.decision_list import Effect, effect_of
+from trimtab.control.cause import COUNTED
+from trimtab.control.decision import REVIEW_P
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import Comparison, WindowReport
-from trimtab.records.record import Action, Level
+from trimtab.records.record import Action, Level, SignalKind
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import Metadata
 
 YEAR = timedelta(days=365)
+MOST_WINDOWS = 2500
+"""Windows that are shown at first; more where a longer stretch is asked for."""
+FULL_WINDOWS = 400
+"""Up to so many windows all signals are read."""
 
 
 class DecisionMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +79,16 @@ class DecisionGroup(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class JudgedWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision says of a matured window: its corrected p-value, and the money a day that was avoidable."""
+
+    start: datetime
+    end: datetime
+    version: int
+    p_seq: float
+    impact_per_day: float
+
+
 class UsualLoss(msgspec.Struct, frozen=True, kw_only=True):
     """Between which values the metric of a version was in nine of ten reference windows."""
 
@@ -95,8 +112,9 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     gain_metric: str
     gains: tuple[GainWindow, ...]
     signals: tuple[SignalPoint, ...]
-    impacts: tuple[tuple[datetime, datetime, float], ...]
-    """Start, end and Decision.impact_per_day of each judged window."""
+    """Of more than FULL_WINDOWS windows: money of all, and the others of those windows alone that are in another band
+    than the mildest, unusual by themselves, or not judged yet."""
+    judged: tuple[JudgedWindow, ...]
     marks: tuple[DecisionMark, ...]
     groups: tuple[DecisionGroup, ...]
     kpis: tuple[KpiSeries, ...]
@@ -108,24 +126,30 @@ class ModelOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Upper limit of each p-value band below 1, the largest first."""
 
 
-def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = None) -> ModelOverview:
+def model_overview(
+    workspace: Workspace, name: str, wanted: TimeRange | None = None, *, signal: SignalKind | None = None
+) -> ModelOverview:
     """Return the page of a model.
 
     Args:
         workspace: an open project.
         name: name of the model.
-        wanted: stretch of event time of the series and of the decisions; None: the year up to the newest window.
+        wanted: stretch of event time of the series and of the decisions; None: the year up to the newest window, at
+            most MOST_WINDOWS.
+        signal: kind of the signal whose p-values are looked at; None: the one that chose the band.
 
     Raises:
         DefinitionError: there is no such model.
     """
     now = model_brief(workspace, name)
     model, policy, metadata = workspace.model(name), workspace.project.policy, workspace.metadata
-    wanted = wanted or TimeRange(since=None if now.until is None else now.until - YEAR)
+    size = timedelta(microseconds=policy.decide.window)
     first = next(iter(metadata.find(WindowReport, model=name, limit=1, oldest_first=True)), None)
-    reports = role_windows(metadata, name, wanted)
+    wanted = _bounded(wanted, now.until, None if first is None else first.start, size)
+    reports = role_windows(metadata, name, wanted, now.metric, WINDOWS_A_QUERY * size)
     windows = champion_windows(reports, now.metric)
-    decisions = metadata.find(Decision, model=name, start=wanted.condition)
+    decisions = _decisions(metadata, name, wanted, size)
+    telling = _telling(policy, windows, decisions) if len(windows) > FULL_WINDOWS and signal is None else None
     compared = policy.rollout.promote_when.metric_for(model.task)
     return ModelOverview(
         now=now,
@@ -137,8 +161,8 @@ def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = N
         usual=_usual(metadata, name, now.metric, windows),
         gain_metric=compared,
         gains=gain_windows(reports, compared, metadata.find(Comparison, model=name, start=wanted.condition)),
-        signals=signal_points(workspace, name, windows),
-        impacts=tuple((d.start, d.end, d.impact_per_day) for d in reversed(decisions) if is_judged(d)),
+        signals=signal_points(workspace, name, windows, telling),
+        judged=tuple(_judged(d) for d in reversed(decisions) if is_judged(d)),
         marks=tuple(mark for d in reversed(decisions) if (mark := _mark(policy, d)) is not None),
         groups=decision_groups(policy, decisions),
         kpis=kpi_series(workspace, name, wanted),
@@ -147,6 +171,39 @@ def model_overview(workspace: Workspace, name: str, wanted: TimeRange | None = N
         p99_limit_ms=milliseconds(policy.rollout.rollback_when.p99),
         bands=_limits(policy),
     )
+
+
+def _bounded(wanted: TimeRange | None, newest: datetime | None, first: datetime | None, size: timedelta) -> TimeRange:
+    """Return a stretch with both ends, without what lies before the first window."""
+    if newest is None:
+        return wanted or TimeRange()
+    wanted = wanted or TimeRange(since=newest - min(YEAR, MOST_WINDOWS * size))
+    return TimeRange(since=_later(wanted.since, first), until=wanted.until or newest)
+
+
+def _decisions(metadata: Metadata, name: str, wanted: TimeRange, size: timedelta) -> list[Decision]:
+    """Return the decisions of a stretch, newest first; those that did nothing without what is not shown of them."""
+    found = []
+    for part in wanted.parts(WINDOWS_A_QUERY * size):
+        for d in metadata.find(Decision, model=name, start=part.condition):
+            quiet = d.action == d.cell == "monitor"
+            found.append(msgspec.structs.replace(d, signals=(), **({"reasons": ()} if quiet else {})))
+    return sorted(found, key=lambda d: d.number, reverse=True)
+
+
+def _telling(policy: Policy, windows: Sequence[ChampionWindow], decisions: Sequence[Decision]) -> frozenset[datetime]:
+    """Return the starts of the windows whose signals say more than that nothing differs."""
+    quiet = {
+        d.start
+        for d in decisions
+        if band_tone(policy.decide.matrix, d.band) in ("", "minor") and d.p >= len(COUNTED) * REVIEW_P
+    }
+    newest = windows[-1].start if windows else None
+    return frozenset(w.start for w in windows if w.start not in quiet or w.start == newest)
+
+
+def _judged(d: Decision) -> JudgedWindow:
+    return JudgedWindow(start=d.start, end=d.end, version=d.version, p_seq=d.p_seq, impact_per_day=d.impact_per_day)
 
 
 def _usual(metadata: Metadata, name: str, loss: str, windows: Sequence[ChampionWindow]) -> tuple[UsualLoss, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 
 from trimtab.app.overviews.model_overview import ModelOverview, UsualLoss
@@ -32,12 +30,13 @@ def timeline(page: ModelOverview) -> tuple[Moment, ...]:
 
     Of several windows in one mark the worst is said: the one with the smallest corrected p-value.
     """
-    smallest: dict[datetime, float] = {}
+    smallest = {judged.start: judged.p_seq for judged in page.judged}
+    decided = frozenset(smallest)
     for signal in page.signals:
-        if signal.corrected is not None:
+        if signal.corrected is not None and signal.start not in decided:
             smallest[signal.start] = min(signal.corrected, smallest.get(signal.start, 1.0))
     usual = {each.version: each for each in page.usual}
-    impacts = {start: value for start, _, value in page.impacts}
+    impacts = {judged.start: judged.impact_per_day for judged in page.judged}
     acts = {mark.start: mark for mark in page.marks}
     found = []
     for group in grouped(page.windows, MOST_MARKS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -22,11 +22,26 @@ SHOWN: tuple[SignalKind, ...] = (*COUNTED, "latency", "error", "kpi")
 the money that mistakes cost beyond what is expected."""
 
 
+WINDOWS_A_QUERY = 1000
+"""Windows whose records are read at once."""
+
+STARTS_A_QUERY = 300
+"""Windows that are looked up by their starts at once."""
+
+
 class TimeRange(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of event time, half open. since: None begins with the first record; until: None ends with the last."""
 
     since: datetime | None = None
     until: datetime | None = None
+
+    def parts(self, length: timedelta) -> Iterator[TimeRange]:
+        """Yield the stretch in parts of at most `length`; as a whole where an end is not known."""
+        begin = self.since
+        while begin is not None and self.until is not None and begin + length < self.until:
+            yield TimeRange(since=begin, until=begin + length)
+            begin += length
+        yield TimeRange(since=begin, until=self.until)
 
     @property
     def condition(self) -> Between:
@@ -115,10 +130,45 @@ class KpiSeries(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[tuple[datetime, datetime, float, float | None], ...]
 
 
-def role_windows(metadata: Metadata, model: str, wanted: TimeRange) -> list[WindowReport]:
-    """Return the closed and matured reports of a model whose windows begin in a stretch, in order of event time."""
-    found = metadata.find(WindowReport, model=model, stage=("closed", "matured"), start=wanted.condition)
-    return sorted(found, key=lambda w: (w.start, w.version, w.stage))
+def role_windows(metadata: Metadata, model: str, wanted: TimeRange, metric: str, part: timedelta) -> list[WindowReport]:
+    """Return one report for each window and version, in order of event time: the matured one where there is one.
+
+    Reports hold the metrics that series show, so that a long stretch takes little memory.
+
+    Args:
+        metadata: the store of records.
+        model: name of the model.
+        wanted: stretch in which windows begin.
+        metric: metric of the model.
+        part: so long a part of the stretch is read at once.
+    """
+    shown = {metric, f"{metric}_low", f"{metric}_high", "money_lost", "p99_ms", "error_rate", "cost"}
+    found: dict[tuple[datetime, int], WindowReport] = {}
+    newest = wanted.since
+    for each in wanted.parts(part):
+        for report in metadata.find(WindowReport, model=model, stage="matured", start=each.condition):
+            found[report.start, report.version] = _without_other_metrics(report, shown)
+            newest = report.start if newest is None else max(newest, report.start)
+    if newest is not None and _some_never_matured(metadata, model, Between(wanted.since, newest), found):
+        newest = wanted.since
+    for each in TimeRange(since=newest, until=wanted.until).parts(part):
+        for report in metadata.find(WindowReport, model=model, stage="closed", start=each.condition):
+            if (report.start, report.version) not in found:
+                found[report.start, report.version] = _without_other_metrics(report, shown)
+    return sorted(found.values(), key=lambda w: (w.start, w.version))
+
+
+def _some_never_matured(
+    metadata: Metadata, model: str, before: Between, matured: Collection[tuple[datetime, int]]
+) -> bool:
+    """Return True if a window before the newest matured one has a closed report alone."""
+    closed = metadata.count(WindowReport, model=model, stage="closed", start=before)
+    return closed > sum(start < before.end for start, _ in matured if before.end is not None)
+
+
+def _without_other_metrics(report: WindowReport, shown: Container[str]) -> WindowReport:
+    kept = {name: value for name, value in report.metrics.items() if name in shown or name.startswith("paired_")}
+    return msgspec.structs.replace(report, metrics=kept)
 
 
 def version_spans(reports: Iterable[WindowReport]) -> tuple[VersionSpan, ...]:
@@ -149,11 +199,7 @@ def version_spans(reports: Iterable[WindowReport]) -> tuple[VersionSpan, ...]:
 
 
 def champion_windows(reports: Iterable[WindowReport], metric: str) -> tuple[ChampionWindow, ...]:
-    """Return the champion's windows, matured where their labels are complete. reports: in order of event time."""
-    newest: dict[tuple[datetime, int], WindowReport] = {}
-    for report in reports:
-        if report.role == "champion":
-            newest[report.start, report.version] = report  # matured comes after closed
+    """Return the champion's windows. reports: of `role_windows`."""
     return tuple(
         ChampionWindow(
             start=w.start,
@@ -170,7 +216,8 @@ def champion_windows(reports: Iterable[WindowReport], metric: str) -> tuple[Cham
             error_rate=w.metrics.get("error_rate"),
             cost=w.metrics.get("cost"),
         )
-        for w in newest.values()
+        for w in reports
+        if w.role == "champion"
     )
 
 
@@ -209,29 +256,64 @@ def gain_windows(
 
 
 def signal_points(
-    workspace: Workspace, model: str, windows: Sequence[ChampionWindow], kinds: Sequence[SignalKind] = SHOWN
+    workspace: Workspace,
+    model: str,
+    windows: Sequence[ChampionWindow],
+    telling: Container[datetime] | None = None,
 ) -> tuple[SignalPoint, ...]:
-    """Return the signals about all rows of the champion's windows, in order of event time."""
-    served = {(w.start, w.version): w for w in windows}
+    """Return the signals about all rows of the champion's windows, in order of event time.
+
+    telling: starts of the windows whose signals of the kinds that choose the band are returned; of the other windows
+    only the money is. None returns those of all windows and of all kinds in SHOWN.
+    """
+    served = {(w.start, w.version) for w in windows}
     by_window: dict[tuple[datetime, int], list[Signal]] = defaultdict(list)
-    for version in sorted({w.version for w in windows}):
-        own = [w.start for w in windows if w.version == version]
-        stretch = Between(min(own), max(own) + timedelta(microseconds=1))
-        for signal in workspace.metadata.find(
-            Signal, model=model, version=version, kind=tuple(kinds), subject="all", start=stretch
-        ):
-            if (signal.start, signal.version) in served:
-                by_window[signal.start, signal.version].append(signal)
+    for version, stretch in _stretches(windows):
+        for kinds, starts in _wanted(telling, stretch, windows):
+            for signal in workspace.metadata.find(
+                Signal, model=model, version=version, kind=kinds, subject="all", start=starts
+            ):
+                if (signal.start, signal.version) in served:
+                    by_window[signal.start, signal.version].append(signal)
     matrix = workspace.project.policy.decide.matrix
     found = []
-    for key in served:
-        signals = sorted(by_window.get(key, []), key=lambda s: kinds.index(s.kind))
+    for key in sorted(by_window):
+        signals = sorted({s.kind: s for s in by_window[key]}.values(), key=lambda s: SHOWN.index(s.kind))
         found += [signal_point(signal, signals, matrix) for signal in signals]
     return tuple(found)
 
 
+Wanted = tuple[tuple[SignalKind, ...], Between | tuple[datetime, ...]]
+"""Kinds of signals, and in which windows."""
+
+
+def _wanted(
+    telling: Container[datetime] | None, stretch: Between, windows: Sequence[ChampionWindow]
+) -> Iterator[Wanted]:
+    """Yield which kinds are searched in which windows of a stretch."""
+    if telling is None:
+        yield SHOWN, stretch
+        return
+    yield ("kpi",), stretch
+    assert stretch.start is not None
+    assert stretch.end is not None
+    starts = [w.start for w in windows if stretch.start <= w.start < stretch.end and w.start in telling]
+    for first in range(0, len(starts), STARTS_A_QUERY):
+        yield COUNTED, tuple(starts[first : first + STARTS_A_QUERY])
+
+
+def _stretches(windows: Sequence[ChampionWindow]) -> Iterator[tuple[int, Between]]:
+    """Yield each version with a stretch in which it was champion."""
+    begin = 0
+    for place, window in enumerate(windows):
+        last = place + 1 == len(windows)
+        if last or windows[place + 1].version != window.version or place + 1 - begin == WINDOWS_A_QUERY:
+            yield window.version, Between(windows[begin].start, window.end)
+            begin = place + 1
+
+
 def signal_point(signal: Signal, window: Sequence[Signal], matrix: Matrix) -> SignalPoint:
-    """Return a signal with its p-value corrected for the kinds that were measured. window: all signals of its window.
+    """Return a signal with its p-value corrected for the kinds that were measured. window: signals of its window.
 
     As `Cause.p_seq` does it, so that the smallest corrected one is that of the decision.
     """
@@ -247,7 +329,7 @@ def signal_point(signal: Signal, window: Sequence[Signal], matrix: Matrix) -> Si
         p=signal.p,
         p_seq=signal.p_seq,
         corrected=corrected,
-        counted=counted,
+        counted=counted if decides else 0,
         band=band,
         tone=band_tone(matrix, band),
         value=signal.value,

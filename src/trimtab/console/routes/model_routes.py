@@ -54,7 +54,7 @@ def model_page(
     """Show a model. below: only decisions with a smaller number are in the table."""
     name = known_model(visit.workspace, model)
     kind = _signal(signal)
-    found = model_overview(visit.workspace, name, _range(since, until))
+    found = model_overview(visit.workspace, name, _range(since, until), signal=kind)
     panels = model_charts(found, signal=kind)
     groups = [group for group in found.groups if not below or group.last < below]
     return page(
@@ -88,9 +88,10 @@ def model_chart(
     visit: Visitor, model: str, panel: str, since: From = None, until: Until = None, signal: str | None = None
 ) -> Response:
     """Send one panel as SVG, in light colours."""
-    found = model_overview(visit.workspace, known_model(visit.workspace, model), _range(since, until))
+    kind, name = _signal(signal), known_model(visit.workspace, model)
+    found = model_overview(visit.workspace, name, _range(since, until), signal=kind)
     frame = Frame(start=found.since, end=found.until, width=900, palette=LIGHT)
-    panels = {each.id: each.spec for each in model_charts(found, signal=_signal(signal), frame=frame)}
+    panels = {each.id: each.spec for each in model_charts(found, signal=kind, frame=frame)}
     if panel not in panels:
         raise NotFound(f"there is no panel '{panel}'; the panels are {', '.join(panels)}")
     return Response(draw_svg([panels[panel]])[0], media_type="image/svg+xml")

@@ -12,11 +12,15 @@ import pytest
 from kit.decisions import decide
 from kit.small_project import AS_OF, make_project, open_small
 from kit.task_windows import MODELS, Served
+from trimtab.app.overviews import model_overview as model_overview_module
+from trimtab.app.overviews import model_windows
 from trimtab.app.overviews.model_overview import ModelOverview, decision_groups, model_overview
 from trimtab.app.overviews.model_windows import TimeRange, version_spans
 from trimtab.app.overviews.wording import count, metric, money
 from trimtab.app.reports.decision_list import DecisionFilter, list_decisions
 from trimtab.app.reports.status import status
+from trimtab.control.cause import COUNTED
+from trimtab.control.decision import REVIEW_P
 from trimtab.errors import DefinitionError
 from trimtab.metric_catalog import TASKS, Task
 from trimtab.records.monitoring import Signal, WindowReport
@@ -54,8 +58,8 @@ def test_figures_money_and_bands_are_those_of_the_records(served: Served, task: 
         decisions[0].number,
     )
     assert page.now.impact_per_day == decisions[0].impact_per_day
-    assert [(start, per_day) for start, _, per_day in page.impacts] == [
-        (d.start, d.impact_per_day) for d in reversed(decisions)
+    assert [(j.start, j.impact_per_day, j.p_seq) for j in page.judged] == [
+        (d.start, d.impact_per_day, d.p_seq) for d in reversed(decisions)
     ]
     assert sum(group.windows for group in page.groups) == len(decisions)
     # and what serves and waits as in the status
@@ -99,7 +103,7 @@ def test_the_range_holds_the_series_and_not_the_present(served: Served) -> None:
     part = model_overview(workspace, "risk", TimeRange(since=AS_OF + DAY, until=AS_OF + 3 * DAY))
     assert [w.start for w in part.windows] == [AS_OF + DAY, AS_OF + 2 * DAY]
     assert {s.start for s in part.signals} == {AS_OF + DAY, AS_OF + 2 * DAY}
-    assert [start for start, *_ in part.impacts] == [AS_OF + DAY, AS_OF + 2 * DAY]
+    assert [judged.start for judged in part.judged] == [AS_OF + DAY, AS_OF + 2 * DAY]
     assert part.now == whole.now
 
 
@@ -190,3 +194,50 @@ def test_a_span_ends_where_another_version_serves_and_goes_on_over_windows_witho
         (2, 6 * DAY, 7 * DAY, 1),
         (1, 7 * DAY, 8 * DAY, 1),
     ]
+
+
+def test_a_long_stretch_keeps_every_value_that_says_something(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given the same windows as a short and as a long stretch
+    workspace = served("binary")
+    whole = model_overview(workspace, "risk")
+    monkeypatch.setattr(model_overview_module, "FULL_WINDOWS", 3)
+    monkeypatch.setattr(model_windows, "WINDOWS_A_QUERY", 4)
+    long = model_overview(workspace, "risk")
+    # then only signals of windows in which nothing differs are left out
+    assert (long.windows, long.spans, long.gains, long.judged, long.groups) == (
+        whole.windows,
+        whole.spans,
+        whole.gains,
+        whole.judged,
+        whole.groups,
+    )
+    assert 0 < len(long.signals) < len(whole.signals)
+    left_out = [s for s in whole.signals if s.kind in COUNTED and s not in long.signals]
+    assert left_out
+    assert {s.tone for s in left_out} == {"minor"}
+    assert all(s.p is None or s.p >= REVIEW_P for s in left_out)
+    assert [s for s in long.signals if s.kind == "kpi"] == [s for s in whole.signals if s.kind == "kpi"]
+    # and those of a kind that is asked for are all there
+    asked = model_overview(workspace, "risk", signal="data")
+    assert [s for s in asked.signals if s.kind == "data"] == [s for s in whole.signals if s.kind == "data"]
+
+
+def test_the_first_stretch_is_a_year_and_no_more_windows_than_a_page_can_draw(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = served("binary")
+    monkeypatch.setattr(model_overview_module, "MOST_WINDOWS", 4)
+    page = model_overview(workspace, "risk")
+    assert (page.since, page.until, len(page.windows)) == (AS_OF + 7 * DAY, AS_OF + 11 * DAY, 4)
+    assert page.first == AS_OF
+    assert len(model_overview(workspace, "risk", TimeRange()).windows) == 11
+
+
+def test_a_window_that_never_matured_is_shown_as_closed(tmp_path: Path) -> None:
+    workspace = open_small(make_project(tmp_path / "project"))
+    for day, stage in ((0, "closed"), (1, "closed"), (1, "matured"), (2, "closed")):
+        report = window_report(day, stage=stage, metrics={"p99_ms": 1.0})  # type: ignore[arg-type]
+        workspace.metadata.put(msgspec.structs.replace(report, model="risk", id=f"risk/{day}/{stage}"))
+    page = model_overview(workspace, "risk")
+    assert [w.matured for w in page.windows] == [False, True, False]
+    assert [span.windows for span in page.spans] == [3]

@@ -233,13 +233,12 @@ def test_a_reader_moves_through_every_window(served: Served) -> None:
     assert [m.start for m in moments] == [f"2026-02-{day:02}T00:00Z" for day in range(1, 12)]
     shifted = page.windows[8]
     number = next(mark.number for mark in page.marks if mark.start == SHIFTED)
-    assert moments[8].text == (
-        f"9 Feb, log loss {metric(shifted.loss)}, usual {metric(page.usual[0].low)} to {metric(page.usual[0].high)}, "
-        f"p {_smallest(page, 8)}, {money(page.impacts[8][2], 'USD', signed=True)} a day, decision {number} review"
-    )
-
-
-def _smallest(page: Any, place: int) -> str:
-    start = page.windows[place].start
-    values = [s.corrected for s in page.signals if s.start == start and s.corrected is not None]
-    return "1" if min(values) >= 0.995 else f"{min(values):.2g}"
+    usual, judged = page.usual[0], page.judged[8]
+    assert moments[8].text.split(", ") == [
+        "9 Feb",
+        f"log loss {metric(shifted.loss)}",
+        f"usual {metric(usual.low)} to {metric(usual.high)}",
+        f"p {p_value(judged.p_seq)}",
+        f"{money(judged.impact_per_day, 'USD', signed=True)} a day",
+        f"decision {number} review",
+    ]
