@@ -159,7 +159,7 @@ def config(palette: Palette) -> Spec:
         "text": {"font": FONT, "fontSize": 12, "fill": palette.text},
         "axis": {
             **text, **title, "aria": False, "domainColor": palette.line, "gridColor": palette.line,
-            "tickColor": palette.line, "labelPadding": 6,
+            "tickColor": palette.line, "labelPadding": 6, "labelSeparation": 6,
         },
         "header": {"labelFont": FONT, "labelFontSize": 12, "labelColor": palette.text, "title": None},
         "concat": {"spacing": 8},

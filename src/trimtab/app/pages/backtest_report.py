@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from trimtab.app.backtest.policy_table import PolicyRow, PolicyTable
+from trimtab.app.overviews.backtest_charts import TIMELINES_NOTE, backtest_charts
 from trimtab.app.overviews.wording import count, days
 from trimtab.app.pages.page_parts import Column, Figure, Page, Section, Table, write_page
-from trimtab.charts.choice_panels import PolicyPoint, frontier_panel, savings_panel
-from trimtab.charts.event_panels import Act, NamedSpan, timelines_panel
 from trimtab.charts.theme import Frame
 from trimtab.clock import from_micros
 
@@ -18,8 +16,7 @@ def backtest_page(found: PolicyTable) -> str:
     """Return the page. Raises MissingExtra without the extra `console`."""
     unit = found.currency or f"{found.loss_name}, summed over rows"
     starts = [from_micros(start) for start in found.starts]
-    frame = Frame(start=starts[0], end=starts[-1]).drawn()
-    saved = [(f"{row.name}: {_short(row.cumulative[-1])}", row.cumulative) for row in found.rows]
+    charts = backtest_charts(found, Frame().drawn())
     return write_page(
         Page(
             title=f"Backtest of {found.model}",
@@ -29,50 +26,23 @@ def backtest_page(found: PolicyTable) -> str:
             sections=[
                 Section(
                     heading=f"Saved against {found.against}, over time ({unit})",
-                    figures=[Figure(chart=savings_panel(saved, starts, frame))],
+                    figures=[Figure(chart=charts.savings)],
                 ),
                 Section(
                     heading=f"What it saves ({found.currency or found.loss_name}) and how often it retrains",
                     lead="Filled: no policy saves more with fewer trainings. Lines: the interval of what was saved.",
-                    figures=[Figure(chart=frontier_panel([_point(row) for row in found.rows], frame, unit=unit))],
+                    figures=[Figure(chart=charts.frontier)],
                 ),
                 Section(
                     heading="What served under each policy",
-                    lead="Numbers: versions. A triangle marks a training, a square a promotion.",
-                    figures=[Figure(chart=timelines_panel(*_timelines(found), frame))],
+                    lead=TIMELINES_NOTE,
+                    figures=[Figure(chart=charts.timelines)],
                 ),
                 Section(heading="Figures", table=_table(found)),
             ],
             foot=list(_notes(found)),
         )
     )
-
-
-def _point(row: PolicyRow) -> PolicyPoint:
-    saved, trainings = row.saved, row.retrainings
-    bounds = {"low": saved.low, "high": saved.high}
-    return PolicyPoint(name=row.name, trainings=trainings, saved=saved.value, on_frontier=row.on_frontier, **bounds)
-
-
-def _timelines(found: PolicyTable) -> tuple[list[NamedSpan], list[Act]]:
-    """Return what served under each policy, and what it did."""
-    spans, acts = list[NamedSpan](), list[Act]()
-    first, last = found.starts[0], found.starts[-1]
-    for row in found.rows:
-        changes = [(max(change.at, first), change.champion) for change in row.changes]
-        if not changes or changes[0][0] > first:
-            changes.insert(0, (first, 1))
-        for (at, version), (end, _) in pairwise([*changes, (last, 0)]):
-            if end > at:
-                start, until = from_micros(at), from_micros(end)
-                spans.append(NamedSpan(row=row.name, start=start, end=until, text=str(version)))
-        acts += [Act(row=row.name, time=from_micros(each.asked_at), what="retrain") for each in row.retrained]
-        acts += [
-            Act(row=row.name, time=from_micros(each.served_at), what="promote")
-            for each in row.retrained
-            if each.served_at is not None
-        ]
-    return spans, acts
 
 
 def _notes(found: PolicyTable) -> Iterator[str]:

@@ -85,7 +85,7 @@ def _panels(workspace: Workspace, found: DecisionDetail) -> list[Panel]:
 def _window(found: DecisionDetail) -> Section:
     window = found.window
     if window is None:
-        return Section(heading="1 Window", lead="No window was judged: the decision was asked for.")
+        return Section(heading="1 Window and rows", lead="No window was judged: the decision was asked for.")
     rows: list[tuple[str, Cell | str]] = [
         ("Window", window.name),
         ("Version", str(window.version)),
@@ -94,7 +94,7 @@ def _window(found: DecisionDetail) -> Section:
         ("Record", Cell(window.record, code=True)),
         ("Written", instant(window.written_at)),
     ]
-    return Section(heading="1 Window", table=_facts(rows))
+    return Section(heading="1 Window and rows", table=_facts(rows))
 
 
 def _facts(rows: Sequence[tuple[str, Cell | str]]) -> Table:
@@ -120,14 +120,16 @@ def _signals(found: DecisionDetail) -> Section:
     names = (("Kind", True), ("Subject", True), ("Value", False), ("p", False), ("p_seq", False), ("Rows", False))
     limits = f" Its p-values: {found.p_limits}." if found.p_limits else ""
     return Section(
-        heading="2 Signals and band",
+        heading="2 How unusual",
         lead=f"{found.correction}. Band: {found.row.band}.{limits} Coloured kinds choose the band.",
         table=Table([*(Column(name, text) for name, text in names), Column("In words", True)], rows) if rows else None,
     )
 
 
 def _money(found: DecisionDetail) -> Section:
-    return Section(heading="3 Money", lead=found.money_reason, table=_facts(found.money) if found.money else None)
+    return Section(
+        heading="3 What it cost", lead=found.money_reason, table=_facts(found.money) if found.money else None
+    )
 
 
 def _matrix(found: DecisionDetail) -> Section:
@@ -145,7 +147,7 @@ def _matrix(found: DecisionDetail) -> Section:
     names = ("Band", "p_seq", "low impact", "medium", "high")
     lead = "" if found.by_matrix else "The action came from the refresh of the policy, not from this matrix."
     table = Table([Column(name, text=True) for name in names], rows)
-    return Section(heading="4 Cell of the matrix", lead=lead, table=table)
+    return Section(heading="4 What the policy said", lead=lead, table=table)
 
 
 def _brakes(found: DecisionDetail) -> Section:
@@ -155,35 +157,37 @@ def _brakes(found: DecisionDetail) -> Section:
         return brake.word, state, until, brake.reason
 
     columns = [Column("Brake"), Column("Result", True), Column("Until", True), Column("Why", True)]
-    return Section(heading="5 Brakes, in their order", table=Table(columns, [row(brake) for brake in found.brakes]))
+    return Section(heading="5 The brakes, in their order", table=Table(columns, [row(brake) for brake in found.brakes]))
 
 
 def _answer(found: DecisionDetail) -> Section:
     answer = found.answer
     if answer is None:
         what = "It waits for an answer." if found.waits else "None was asked for."
-        return Section(heading="7 Answer", lead=what)
+        return Section(heading="7 The answer", lead=what)
     when = instant(answer.created_at)
-    return Section(heading="7 Answer", lead=f"{answer.verdict} by {answer.by}, {when}.", notes=[answer.reason])
+    return Section(heading="7 The answer", lead=f"{answer.verdict} by {answer.by}, {when}.", notes=[answer.reason])
 
 
 def _steps(found: DecisionDetail) -> Section:
     if not found.steps:
-        return Section(heading="8 Workflow", lead="No retraining belongs to this decision.")
+        return Section(heading="8 The retraining", lead="No retraining belongs to this decision.")
     rows = [
         (step.step, step.outcome, instant(step.at), duration(step.after_s), Cell(step.refers_to or "", code=True))
         for step in found.steps
     ]
     names = (("Step", True), ("Outcome", True), ("At", True), ("After", False), ("Record", True))
     foot = f"It led to revision {found.revision}." if found.revision else ""
-    return Section(heading="8 Workflow", table=Table([Column(*name) for name in names], rows), foot=foot)
+    return Section(heading="8 The retraining", table=Table([Column(*name) for name in names], rows), foot=foot)
 
 
 def _chain(found: DecisionDetail) -> Section:
     row = found.row
     ids = (("Hash", row.hash), ("Hash before", row.previous_hash or "none: the first"), ("Record", row.id))
     fits = found.links or "Computed again: the hash and the links to the decisions before and after it fit."
-    return Section(heading="9 Record", lead=fits, table=_facts([(name, Cell(value, code=True)) for name, value in ids]))
+    return Section(
+        heading="9 The chain", lead=fits, table=_facts([(name, Cell(value, code=True)) for name, value in ids])
+    )
 
 
 def _why_not(found: DecisionDetail) -> Section | None:
@@ -191,4 +195,4 @@ def _why_not(found: DecisionDetail) -> Section | None:
         return None
     rows = [(Cell(each.action, TONES[each.action] if each.taken else ""), each.text) for each in found.why_not]
     columns = [Column("Action"), Column("What it would have taken", True)]
-    return Section(heading="Why nothing else", table=Table(columns, rows))
+    return Section(heading="Why not something else", table=Table(columns, rows))

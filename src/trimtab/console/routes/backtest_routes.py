@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -12,19 +11,15 @@ from pydantic import BaseModel
 from trimtab.app.backtest.policy_table import PolicyTable
 from trimtab.app.operations.backtest_orders import start_backtest
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.backtest_overview import WORST_WINDOWS, BacktestOverview, backtest_overview
-from trimtab.charts.choice_panels import PolicyPoint, frontier_panel, savings_panel
-from trimtab.charts.event_panels import Act, NamedSpan, timelines_panel
-from trimtab.charts.theme import Frame, Spec
-from trimtab.clock import from_micros
+from trimtab.app.overviews.backtest_charts import backtest_charts
+from trimtab.app.overviews.backtest_overview import WORST_WINDOWS, backtest_overview
+from trimtab.charts.theme import Frame
 from trimtab.console.access import Visitor
 from trimtab.console.documents import csv_answer, document
 from trimtab.console.rendering import page, segment
 
 pages, api = APIRouter(), APIRouter(tags=["backtest"])
 
-USES = ("champion", "minor")
-"""Colours of neighbouring versions, in turn."""
 COLUMNS = (
     "policy", "saved", "saved_low", "saved_high", "lost", "loss", "trainings", "refused", "reviews", "promotions",
     "no_better", "judged", "regret", "delay_days", "training_cost", "on_frontier",
@@ -100,7 +95,7 @@ def result_page(visit: Visitor, model: str, id: str | None) -> Response:
         found=found,
         worst=WORST_WINDOWS,
         may_run=visit.may("developer", model),
-        charts=_charts(found),
+        charts=backtest_charts(found.table, Frame()) if found.table is not None else None,
         frontier_rows=[(each.name, each.trainings, each.saved, each.interval) for each in found.policies],
     )
 
@@ -144,45 +139,5 @@ def _lines(given: list[str] | str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _charts(found: BacktestOverview) -> dict[str, Spec]:
-    table = found.table
-    if table is None:
-        return {}
-    points = [
-        PolicyPoint(
-            name=row.name, trainings=row.retrainings, saved=row.saved.value, low=row.saved.low, high=row.saved.high,
-            on_frontier=row.on_frontier,
-        )
-        for row in table.rows
-    ]  # fmt: skip
-    starts = [from_micros(start) for start in table.starts]
-    lines = [(row.name, row.cumulative) for row in table.rows if row.name != table.against]
-    return {
-        "frontier": frontier_panel(points, Frame(), unit=_unit(table)),
-        "savings": savings_panel(lines, starts, Frame()),
-        "timelines": _timelines(table),
-    }
-
-
 def _unit(table: PolicyTable) -> str:
     return table.currency or f"{table.loss_name} a row"
-
-
-def _timelines(table: PolicyTable) -> Spec:
-    """Return what served under each policy, and when it retrained."""
-    start, end = table.starts[0], table.starts[-1] + (table.starts[-1] - table.starts[-2])
-    spans, acts = list[NamedSpan](), list[Act]()
-    for row in table.rows:
-        changes = [(change.at, change.champion) for change in row.changes]
-        first = changes[0][1] if changes else 1
-        steps = [(start, first), *((at, version) for at, version in changes if at > start), (end, 0)]
-        for (begin, version), (until, _) in pairwise(steps):
-            if until > begin:
-                spans.append(
-                    NamedSpan(
-                        row=row.name, start=from_micros(begin), end=from_micros(min(until, end)),
-                        use=USES[version % len(USES)], text=str(version),
-                    )
-                )  # fmt: skip
-        acts += [Act(row=row.name, time=from_micros(each.asked_at)) for each in row.retrained]
-    return timelines_panel(spans, acts, Frame(start=from_micros(start), end=from_micros(end)))

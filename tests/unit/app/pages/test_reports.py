@@ -17,8 +17,8 @@ from trimtab.metric_catalog import TASKS, Task
 from trimtab.records.control import Decision
 
 STEPS = (
-    "Window", "Signals and band", "Money", "Cell of the matrix", "Brakes, in their order", "What was done", "Answer",
-    "Workflow", "Record",
+    "Window and rows", "How unusual", "What it cost", "What the policy said", "The brakes, in their order",
+    "What was done", "The answer", "The retraining", "The chain",
 )  # fmt: skip
 
 
