@@ -119,8 +119,11 @@ def page(request: Request, template: str, *, title: str, sentence: str, **values
 
 
 def with_query(request: Request, **changed: object) -> str:
-    """Return the address of this page with some values of the query changed; None takes one away."""
-    query = {**request.query_params, **changed}
+    """Return the address of this page with some values of the query changed; None takes one away.
+
+    `whole`, which asks for a slow part, is not passed on.
+    """
+    query = {**{name: value for name, value in request.query_params.items() if name != "whole"}, **changed}
     left = {name: value for name, value in query.items() if value is not None and value != ""}
     return f"{request.url.path}?{urlencode(left)}" if left else request.url.path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -159,7 +159,7 @@ def gather_history(
         failure=_failure(events, refused, asked),
         retrains=sum(d.end > time - MONTH for d in retrained),
         retrained_at=tuple(sorted(d.end for d in retrained if d.end > time - MONTH)),
-        spent=spent(events, time),
+        spent=spent(((events.as_of(run), run.cost) for run in runs), time),
         spent_at=trainings,
         next_cost=sum(run.cost for run in takewhile(lambda run: run.dataset == runs[0].dataset, runs)),
         open_review=proposals[0].id if proposals else None,
@@ -169,9 +169,9 @@ def gather_history(
     )
 
 
-def spent(events: ControlEvents, time: datetime) -> float:
-    """Return what trainings of the 30 days before an event time cost."""
-    return sum(run.cost for run in events.runs if events.as_of(run) > time - MONTH)
+def spent(costs: Iterable[tuple[datetime, float]], time: datetime) -> float:
+    """Return what trainings of the 30 days before an event time cost. costs: as-of time and cost of each run."""
+    return sum(cost for as_of, cost in costs if as_of > time - MONTH)
 
 
 def _failure(events: ControlEvents, refused: Sequence[Decision], asked: Sequence[Decision]) -> str | None:

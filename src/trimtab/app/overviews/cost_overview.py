@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.model_brief import saved_by_window
+from trimtab.app.overviews.month_sums import ModelSums, model_sums
 from trimtab.app.overviews.storage import FolderSize, storage
 from trimtab.app.project.workspace import Workspace
-from trimtab.control.history import ControlEvents, spent
+from trimtab.control.history import spent
 from trimtab.control.holds import event_time
 from trimtab.records.control import WorkflowStep
-from trimtab.records.monitoring import WindowReport
-from trimtab.records.training import REFIT, Run
+from trimtab.records.training import REFIT, DatasetVersion, Run
 from trimtab.units import plural
 
 MILLION = 1_000_000
@@ -115,10 +114,10 @@ def cost_overview(workspace: Workspace, models: Sequence[str] = ()) -> CostOverv
     names = [workspace.model(name).name for name in models] or sorted(workspace.project.definitions.models)
     months, costs = list[MonthCost](), list[ModelCost]()
     for name in names:
-        events = ControlEvents(workspace.metadata, name)
-        of_model = _months(workspace, name, events)
+        sums = model_sums(workspace, name)
+        of_model = [MonthCost(month=month, model=name, **vars(each)) for month, each in sorted(sums.months.items())]
         months += of_model
-        costs.append(_model(workspace, name, events, of_model))
+        costs.append(_model(workspace, name, sums, of_model))
     currency, of_policy = workspace.project.policy.impact.currency, workspace.project.policy.prices
     priced = bool(of_policy.cpu_hour or of_policy.memory_gb_hour)
     newest = max((each.month for each in months), default=None)
@@ -148,12 +147,12 @@ def run_costs(
     where: dict[str, Any] = {"model": tuple(models)} if models else {}
     runs = workspace.metadata.find(Run, limit=limit, before=before, **where)
     decisions = _decisions(workspace, runs)
-    events: dict[str, ControlEvents] = {}
+    sets = {run.dataset: workspace.metadata.get(DatasetVersion, run.dataset).as_of for run in runs}
     return [
         RunCost(
             run=run.id,
             model=run.model,
-            as_of=events.setdefault(run.model, ControlEvents(workspace.metadata, run.model)).as_of(run),
+            as_of=sets[run.dataset],
             created_at=run.created_at,
             decision=decisions.get(run.key.removesuffix(REFIT)),
             refit_of=run.refit_of,
@@ -173,38 +172,8 @@ def _decisions(workspace: Workspace, runs: Sequence[Run]) -> dict[str, str]:
     return {step.workflow: step.decision for step in steps if step.decision is not None}
 
 
-def _months(workspace: Workspace, model: str, events: ControlEvents) -> list[MonthCost]:
-    closed = workspace.metadata.find(WindowReport, model=model, stage="closed")
-    matured = workspace.metadata.find(WindowReport, model=model, stage="matured")
-    runs: dict[datetime, list[Run]] = {}
-    for run in events.runs:
-        runs.setdefault(_month(events.as_of(run)), []).append(run)
-    served = _by_month(closed)
-    champions = _by_month(window for window in matured if window.role == "champion")
-    compared = _by_month(matured)
-    found = []
-    for month in sorted({*runs, *served, *champions}):
-        trained, windows = runs.get(month, []), served.get(month, [])
-        found.append(
-            MonthCost(
-                month=month,
-                model=model,
-                training=sum(run.cost for run in trained),
-                training_cpu_seconds=sum(run.cpu_seconds for run in trained),
-                serving=sum(window.metrics.get("cost", 0.0) for window in windows),
-                predictions=sum(window.served_rows for window in windows),
-                trainings=sum(run.refit_of is None for run in trained),
-                lost=_total(window.metrics.get("money_lost") for window in champions.get(month, [])),
-                saved=_total(saved_by_window(compared.get(month, []))),
-            )
-        )
-    return found
-
-
-def _model(workspace: Workspace, model: str, events: ControlEvents, months: Sequence[MonthCost]) -> ModelCost:
+def _model(workspace: Workspace, model: str, sums: ModelSums, months: Sequence[MonthCost]) -> ModelCost:
     until = event_time(workspace.metadata, model, workspace.clock)
-    decisions = _decisions(workspace, events.runs)
-    of_decisions = [run.cost for run in events.runs if run.key.removesuffix(REFIT) in decisions]
     predictions, serving = sum(each.predictions for each in months), sum(each.serving for each in months)
     return ModelCost(
         model=model,
@@ -213,10 +182,10 @@ def _model(workspace: Workspace, model: str, events: ControlEvents, months: Sequ
         trainings=sum(each.trainings for each in months),
         predictions=predictions,
         per_million=MILLION * serving / predictions if predictions else None,
-        decisions=len(set(decisions.values())),
-        per_decision=sum(of_decisions) / len(set(decisions.values())) if decisions else None,
+        decisions=len(sums.decisions),
+        per_decision=sums.of_decisions / len(sums.decisions) if sums.decisions else None,
         budget=workspace.project.policy.decide.budget.cost,
-        spent=spent(events, until),
+        spent=spent(sums.costs, until),
         until=until,
     )
 
@@ -239,17 +208,6 @@ def _sentence(names: Sequence[str], present: Sequence[MonthCost], currency: str,
 def _prices_mistakes(workspace: Workspace, model: str) -> bool:
     definition = workspace.model(model)
     return definition.money is not None or bool(workspace.project.policy.impact.cost_for(definition.task))
-
-
-def _by_month(windows: Iterable[WindowReport]) -> Mapping[datetime, list[WindowReport]]:
-    found: dict[datetime, list[WindowReport]] = {}
-    for window in windows:
-        found.setdefault(_month(window.start), []).append(window)
-    return found
-
-
-def _month(at: datetime) -> datetime:
-    return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def _total(values: Iterable[float | None]) -> float | None:

@@ -57,13 +57,15 @@ def search(workspace: Workspace, text: str) -> list[Found]:
     definitions = workspace.project.definitions
     for view in definitions.views.values():
         about = " ".join((view.description, view.owner, *view.tags, view.entity.name, view.source.name))
-        models = models_of(workspace, view)
+        hits = []
         if _has(words, view.name, about):
-            found.append(Found(kind="view", name=view.name, text=view.description or about, models=models))
+            hits.append(("view", view.name, view.description or about))
         for full, aggregation in zip(view.feature_names, view.aggregations, strict=True):
             said, definition = view.descriptions.get(aggregation.name, ""), spelled(aggregation)
             if _has(words, full, said, definition, about):
-                found.append(Found(kind="feature", name=full, text=said or definition, models=models))
+                hits.append(("feature", full, said or definition))
+        models = models_of(workspace, view) if hits else ()
+        found += [Found(kind=kind, name=name, text=text, models=models) for kind, name, text in hits]
     for service in definitions.services.values():
         about = " ".join((service.description, service.owner, *service.tags, *service.feature_names))
         if _has(words, service.name, about):

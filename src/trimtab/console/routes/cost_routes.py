@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from fastapi import APIRouter, Response
 
@@ -12,6 +13,7 @@ from trimtab.charts.choice_panels import CostBar, cost_panel
 from trimtab.charts.theme import Frame
 from trimtab.console.access import Visitor
 from trimtab.console.documents import csv_answer, document
+from trimtab.console.later import soon
 from trimtab.console.rendering import page, with_query
 
 pages, api = APIRouter(), APIRouter(tags=["cost"])
@@ -25,10 +27,22 @@ RUNS = (
 
 
 @pages.get("/cost")
-def cost_page(visit: Visitor, model: str = "", after: str | None = None) -> Response:
-    """Show what the models cost, and what their mistakes cost."""
+def cost_page(visit: Visitor, model: str = "", after: str | None = None, whole: bool = False) -> Response:
+    """Show what the models cost, and what their mistakes cost. whole: wait for the sums however long they take."""
     models = visit.models(model)
-    found = cost_overview(visit.workspace, models)
+    read = partial(cost_overview, visit.workspace, models)
+    found = read() if whole else soon(read)
+    if found is None:
+        return page(
+            visit.request,
+            "later.html",
+            visit=visit,
+            title="Cost",
+            sentence="The runs and windows are summed up for the first time.",
+            section="Cost",
+            crumbs=[("cost", "")],
+            address=with_query(visit.request, whole="true"),
+        )
     runs = run_costs(visit.workspace, models, before=after, limit=PAGE_ROWS + 1)
     return page(
         visit.request,

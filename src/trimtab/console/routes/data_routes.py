@@ -20,6 +20,7 @@ from trimtab.app.overviews.data.data_overview import (
     table_detail,
     table_rows,
     view_facts,
+    view_summary,
 )
 from trimtab.app.overviews.data.feature_overview import FeatureDetail, feature_detail
 from trimtab.charts.theme import Frame, Spec
@@ -156,9 +157,7 @@ def rows_page(visit: Visitor, table: str, version: int) -> Response:
 @pages.get("/data/views/{view}")
 def view_page(visit: Visitor, view: str, whole: bool = False) -> Response:
     """Show a feature view. whole: wait for its statistics however long they take."""
-    row = next((each for each in data_overview(visit.workspace, limit=1).views if each.view == view), None)
-    if row is None:
-        raise NotFound(f"there is no view '{view}'; all of them: trimtab features list")
+    row = view_summary(visit.workspace, view)
     read = partial(view_facts, visit.workspace, view)
     used = wording.joined(row.models) or "no model"
     return page(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -50,13 +51,26 @@ def experiments_page(
     metric: Names = [],  # noqa: B006 - FastAPI copies it
     param: Names = [],  # noqa: B006
     after: str | None = None,
+    whole: bool = False,
 ) -> Response:
-    """Show a page of runs."""
+    """Show a page of runs. whole: wait for the sorted or filtered list however long it takes."""
     models = visit.models(model)
-    found = experiment_overview(
-        visit.workspace, models, where=where, sort=sort, metrics=_named(metric), params=_named(param), before=after,
-        limit=PAGE_ROWS,
+    read = partial(
+        experiment_overview, visit.workspace, models, where=where, sort=sort, metrics=_named(metric),
+        params=_named(param), before=after, limit=PAGE_ROWS,
     )  # fmt: skip
+    found = read() if whole else soon(read)
+    if found is None:
+        return page(
+            visit.request,
+            "later.html",
+            visit=visit,
+            title="Experiments",
+            sentence="The runs are sorted and filtered.",
+            section="Experiments",
+            crumbs=[("experiments", "/experiments")],
+            address=with_query(visit.request, whole="true"),
+        )
     return page(
         visit.request,
         "experiments.html",

@@ -108,3 +108,15 @@ def test_a_run_names_the_decision_that_started_it_and_pages_follow_each_other(wo
     first = run_costs(workspace, limit=2)
     assert [(each.run, each.decision) for each in first] == [("run3", None), ("run2", "delay/decision/2")]
     assert [each.run for each in run_costs(workspace, before="run2", limit=2)] == ["run1"]
+
+
+def test_what_was_summed_up_is_not_read_again_and_what_is_new_counts_once(workspace: Workspace) -> None:
+    put_windows(workspace, money={0: 1000.0})
+    first = cost_overview(workspace)
+    assert cost_overview(workspace) == first
+    put_windows(workspace, money={1: 200.0})
+    workspace.metadata.put(dataset_record(as_of=FIRST + DAY), run_record(1))
+    (month,) = cost_overview(workspace).months
+    assert (month.lost, month.serving, month.trainings) == (1200.0, 1.5, 1)
+    assert month.saved == pytest.approx(180)
+    assert cost_overview(workspace).months == (month,)

@@ -12,7 +12,7 @@ from trimtab.app.overviews import wording
 from trimtab.app.overviews.data.feature_overview import FeatureSummary, feature_names, feature_rows, matching
 from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.reports.view_list import Found, ViewRow, list_views, models_of, search
+from trimtab.app.reports.view_list import Found, ViewRow, models_of, search, view_row
 from trimtab.data.personal_data import mask
 from trimtab.definitions.sources import Source
 from trimtab.errors import NotFound, nearest
@@ -74,7 +74,6 @@ class DataOverview(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     tables: tuple[TableSummary, ...]
     held: tuple[HeldBatch, ...]
-    views: tuple[ViewRow, ...]
     features: tuple[FeatureSummary, ...]
     found: int
     """Features that match the search."""
@@ -138,7 +137,6 @@ def data_overview(
         sentence=_sentence(tables, held),
         tables=tables,
         held=held,
-        views=tuple(list_views(workspace)),
         features=tuple(feature_rows(workspace, {name: wanted[name] for name in names[start:end]})),
         found=len(names),
         all_features=len(everything),
@@ -182,6 +180,14 @@ def table_rows(workspace: Workspace, table: str, version: int | None, rows: int)
     """Return the last rows of a table, and which versions can be read, as `table_facts.TableFacts`."""
     as_of = None if version is None else str(version)
     return reader(workspace).read("table", dict[str, Any], table=table, as_of=as_of, rows=rows)
+
+
+def view_summary(workspace: Workspace, view: str) -> ViewRow:
+    """Return what the definitions say of a view. Raises NotFound."""
+    views = workspace.project.definitions.views
+    if view not in views:
+        raise NotFound(f"there is no view '{view}'.{nearest(view, views)}")
+    return view_row(workspace, views[view])
 
 
 def view_facts(workspace: Workspace, view: str) -> dict[str, Any]:

@@ -150,8 +150,9 @@ def feature_rows(workspace: Workspace, names: Mapping[str, str | None]) -> Itera
     datasets = {model.name: latest(workspace.metadata, DatasetVersion, model=model.name) for model in models}
     moved = {model.name: _moved(workspace, profiles[model.name]) for model in models}
     skews = {name: {each.feature: each for each in found.skew} for name, found in datasets.items() if found}
+    taken = {model.name: set(model.feature_names) for model in models}
     for name, of_view in names.items():
-        using = [model for model in models if name in model.feature_names]
+        using = [model for model in models if name in taken[model.name]]
         first = using[0].name if using else ""
         profile, dataset, skew = profiles.get(first), datasets.get(first), skews.get(first, {}).get(name)
         column = profile.columns.get(name) if profile else None

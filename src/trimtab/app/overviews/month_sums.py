@@ -1,0 +1,132 @@
+"""Sums of runs and windows by month of event time, read once: later calls read the records that were written since.
+
+Only the sums are kept, so 100,000 runs take as much memory as ten.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trimtab.app.overviews.model_brief import saved_by_window
+from trimtab.app.project.workspace import Workspace
+from trimtab.records.control import WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.record import Record
+from trimtab.records.training import REFIT, DatasetVersion, Run
+
+R = TypeVar("R", bound=Record)
+
+PART = 500
+"""Records that are read at once."""
+KEPT_COSTS = timedelta(days=60)
+"""Costs of single runs are kept so long before the newest one, for budgets of 30 days."""
+
+
+@dataclass
+class MonthSum:
+    """One month. Money is in the policy's currency. lost, saved: None while no window says so."""
+
+    training: float = 0.0
+    training_cpu_seconds: float = 0.0
+    trainings: int = 0
+    serving: float = 0.0
+    predictions: int = 0
+    lost: float | None = None
+    saved: float | None = None
+
+
+@dataclass
+class ModelSums:
+    """What one model has cost up to the newest record that was read."""
+
+    months: dict[datetime, MonthSum] = field(default_factory=dict)
+    """By first day."""
+    costs: list[tuple[datetime, float]] = field(default_factory=list)
+    """As-of time and cost of the newest runs."""
+    decisions: set[str] = field(default_factory=set)
+    """That started a training."""
+    of_decisions: float = 0.0
+    """What these trainings cost."""
+    _read: dict[str, str] = field(default_factory=dict)
+    _as_of: dict[str, datetime] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def update(self, workspace: Workspace, model: str) -> None:
+        """Read what was written since the last call."""
+        with self._lock:
+            for runs in self._new(workspace, Run, model=model):
+                self._add_runs(workspace, runs)
+            for windows in self._new(workspace, WindowReport, model=model, stage="closed"):
+                for window in windows:
+                    month = self._month(window.start)
+                    month.serving += window.metrics.get("cost", 0.0)
+                    month.predictions += window.served_rows
+            for windows in self._new(workspace, WindowReport, model=model, stage="matured", role="champion"):
+                for window in windows:
+                    if (lost := window.metrics.get("money_lost")) is not None:
+                        month = self._month(window.start)
+                        month.lost = (month.lost or 0.0) + lost
+                    self._compare(workspace, window)
+
+    def _compare(self, workspace: Workspace, champion: WindowReport) -> None:
+        """Add what a champion saved in a window compared with the version before it."""
+        where = {"model": champion.model, "stage": "matured", "start": champion.start}
+        for gain in saved_by_window(workspace.metadata.find(WindowReport, **where)):  # type: ignore[arg-type]  # keys
+            month = self._month(champion.start)
+            month.saved = (month.saved or 0.0) + gain
+
+    def _add_runs(self, workspace: Workspace, runs: list[Run]) -> None:
+        keys = tuple({run.key.removesuffix(REFIT) for run in runs})
+        started = {
+            step.workflow: step.decision
+            for step in workspace.metadata.find(WorkflowStep, workflow=keys)
+            if step.decision is not None
+        }
+        for run in runs:
+            if run.dataset not in self._as_of:
+                self._as_of[run.dataset] = workspace.metadata.get(DatasetVersion, run.dataset).as_of
+            as_of = self._as_of[run.dataset]
+            month = self._month(as_of)
+            month.training += run.cost
+            month.training_cpu_seconds += run.cpu_seconds
+            month.trainings += run.refit_of is None
+            self.costs.append((as_of, run.cost))
+            if decision := started.get(run.key.removesuffix(REFIT)):
+                self.decisions.add(decision)
+                self.of_decisions += run.cost
+        newest = max(as_of for as_of, _ in self.costs)
+        self.costs = [(as_of, cost) for as_of, cost in self.costs if as_of > newest - KEPT_COSTS]
+
+    def _new(self, workspace: Workspace, kind: type[R], **where: Any) -> Iterator[list[R]]:
+        name = f"{kind.KIND} {where}"
+        while True:
+            before = self._read.get(name)
+            found = list(workspace.metadata.find(kind, oldest_first=True, before=before, limit=PART, **where))
+            if not found:
+                return
+            self._read[name] = found[-1].id
+            yield found
+
+    def _month(self, at: datetime) -> MonthSum:
+        return self.months.setdefault(first_day(at), MonthSum())
+
+
+def first_day(at: datetime) -> datetime:
+    """Return the first instant of a month of UTC."""
+    return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def model_sums(workspace: Workspace, model: str) -> ModelSums:
+    """Return the sums of a model, with what was written since the last call in this process."""
+    key = (workspace.root.absolute(), workspace.environment.metadata or "", model)
+    found = _KNOWN.setdefault(key, ModelSums())
+    found.update(workspace, model)
+    return found
+
+
+_KNOWN: dict[tuple[Path, str, str], ModelSums] = {}
