@@ -41,7 +41,7 @@ from trimtab.charts.event_panels import (
     signals_panel,
     timelines_panel,
 )
-from trimtab.charts.theme import Frame, Spec
+from trimtab.charts.theme import Frame, Role, Spec
 from trimtab.charts.window_panels import (
     Level,
     PValue,
@@ -60,6 +60,10 @@ from trimtab.charts.window_panels import (
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 BANDS: tuple[Band, ...] = ("minor", "moderate", "severe", "minor", "severe")
+
+
+SERVED: dict[Role, int] = {"champion": 7, "challenger": 3, "shadow": 20}
+"""Days that a version serves, by role."""
 
 
 def frame(count: int, width: int | None = 900) -> Frame:
@@ -116,15 +120,18 @@ CHARTS: dict[str, Callable[[int, int | None], Spec]] = {
     "sparkline": lambda n, w: sparkline([w.value for w in windows(min(n, 30))]),
     "serves_panel": lambda n, w: serves_panel(
         [
-            ServingSpan(role=r, version=2, start=BEGIN, end=BEGIN + n * DAY)
-            for r in ("champion", "challenger", "shadow")
+            ServingSpan(role=role, version=i, start=BEGIN + i * DAY, end=BEGIN + (i + long) * DAY)
+            for role, long in SERVED.items()
+            for i in range(0, n, 7)
         ],
         frame(n, w),
     ),
     "decisions_panel": lambda n, w: decisions_panel(decisions(n), frame(n, w)),
     "signals_panel": lambda n, w: signals_panel(signals(n), frame(n, w)),
     "timelines_panel": lambda n, w: timelines_panel(
-        spans(min(n, 99), "never"), [Act(row="never", time=BEGIN + DAY)], frame(min(n, 99), w)
+        [*spans(n, "never"), *spans(n, "weekly")],
+        [Act(row="never", time=window.start, what="promote") for window in windows(n)],
+        frame(n, w),
     ),
     "health_panel": lambda n, w: health_panel(spans(n), frame(n, w)),
     "model_panels": lambda n, w: model_panels(

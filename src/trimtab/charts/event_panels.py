@@ -29,6 +29,8 @@ from trimtab.charts.theme import (
 Band = Literal["minor", "moderate", "severe"]
 Done = Literal["acted", "raised", "held back"]
 
+ORDER = ("champion", "challenger", "shadow")
+"""Roles from the top."""
 ROW = 22
 """Pixels of a row."""
 DIGIT = 8
@@ -110,6 +112,16 @@ class Act:
     time: datetime
     what: Literal["retrain", "review", "rollback", "promote"] = "retrain"
 
+    @property
+    def start(self) -> datetime:
+        """The time, as of a window."""
+        return self.time
+
+    @property
+    def end(self) -> datetime:
+        """The time, as of a window."""
+        return self.time
+
 
 ACT_SHAPES = {"retrain": "triangle-down", "review": "triangle-up", "rollback": "cross", "promote": "square"}
 ACT_USES = {"retrain": "severe", "review": "waits", "rollback": "severe", "promote": "pass"}
@@ -125,42 +137,54 @@ def serves_panel(spans: Sequence[ServingSpan], frame: Frame) -> Spec:
     if not spans:
         return empty(frame, about, "nothing has served yet")
     rows = _rows_of(spans)
+    names = list(dict.fromkeys(span.row for span in rows))
     layers: list[Spec] = []
-    for role in ("champion", "challenger", "shadow"):
-        own = [(row, span) for row, span in rows if span.role == role]
-        if not own:
+    for role in ORDER:
+        data = [_span(frame, span) for span in _few(rows, names) if span.use == role]
+        if not data:
             continue
         color, filled = frame.palette[role], role == "champion"
-        data = [_span(frame, row, span.start, span.end, str(span.version)) for row, span in own]
-        names = list(dict.fromkeys(row for row, _ in rows))
         edge = {"stroke": frame.palette.page if filled else color, "strokeDash": DASHES[role], "strokeWidth": 1}
         mark = {"type": "bar", "fill": color if filled else frame.palette.page, "height": {"band": 0.72}, "clip": True}
         layers.append({"data": values(data), "mark": mark | edge, "encoding": _span_encoding(frame, names)})
         layers.append(_inside(data, frame, names, frame.palette.page if filled else color))
-    return chart(frame, about, {"layer": layers}, height=ROW * len({row for row, _ in rows}))
+    return chart(frame, about, {"layer": layers}, height=ROW * len(names))
 
 
-def _rows_of(spans: Sequence[ServingSpan]) -> list[tuple[str, ServingSpan]]:
-    """Return each span with the name of its row: spans of one role that overlap get rows of their own."""
+def _rows_of(spans: Sequence[ServingSpan]) -> list[NamedSpan]:
+    """Return each version as a span of its row: spans of one role that overlap get rows of their own."""
     ends: dict[str, datetime] = {}
     found = []
-    order = {"champion": 0, "challenger": 1, "shadow": 2}
-    for span in sorted(spans, key=lambda span: (order[span.role], span.start, span.version)):
+    for span in sorted(spans, key=lambda span: (ORDER.index(span.role), span.start, span.version)):
         lane = 1
         while (name := span.role if lane == 1 else f"{span.role} {lane}") in ends and ends[name] > span.start:
             lane += 1
         ends[name] = span.end
-        found.append((name, span))
-    return sorted(found, key=lambda each: (order[each[1].role], each[0]))
+        found.append(NamedSpan(row=name, start=span.start, end=span.end, use=span.role, text=str(span.version)))
+    return sorted(found, key=lambda each: (ORDER.index(each.use), each.row))
 
 
-def _span(frame: Frame, row: str, start: datetime, end: datetime, text: str) -> Spec:
+def _few(spans: Sequence[NamedSpan], names: Sequence[str]) -> list[NamedSpan]:
+    """Return spans in their rows; where a row has very many, neighbours are one span, named by its first and last."""
+    found = []
+    for name in names:
+        for group in grouped([span for span in spans if span.row == name], MOST_SERIES // (3 * len(names))):
+            first, last = group[0], group[-1]
+            text = first.text if len(group) == 1 else f"{first.text} to {last.text}"
+            end = max(span.end for span in group)
+            found.append(NamedSpan(row=name, start=first.start, end=end, use=first.use, text=text))
+    return found
+
+
+def _span(frame: Frame, span: NamedSpan) -> Spec:
     """Return a span with its text, the middle of what is seen of it, and its share of the width."""
+    start, end = span.start, span.end
     first, last = frame.start or start, frame.end or end
     left, right = max(start, first), min(end, last)
     share = max((right - left) / (last - first), 0.0) if last > first else 1.0
     middle = (millis(left) + millis(right)) // 2
-    return {"row": row, "start": millis(start), "end": millis(end), "at": middle, "text": text, "share": share}
+    ends = {"start": millis(start), "end": millis(end), "at": middle}
+    return {"row": span.row, **ends, "text": span.text, "share": share, "color": frame.palette[span.use]}
 
 
 def _fitting() -> list[Spec]:
@@ -293,7 +317,7 @@ def timelines_panel(spans: Sequence[NamedSpan], acts: Sequence[Act], frame: Fram
     if not spans:
         return empty(frame, about, "nothing has served yet")
     names = list(dict.fromkeys(span.row for span in spans))
-    data = [_span(frame, s.row, s.start, s.end, s.text) | {"color": frame.palette[s.use]} for s in spans]
+    data = [_span(frame, span) for span in _few(spans, names)]
     color = {"field": "color", "type": "nominal", "scale": None}
     bar = {"type": "bar", "height": {"band": 0.5}, "stroke": frame.palette.page, "strokeWidth": 1, "clip": True}
     encoding = _span_encoding(frame, names) | {"fill": color}
@@ -302,7 +326,9 @@ def timelines_panel(spans: Sequence[NamedSpan], acts: Sequence[Act], frame: Fram
         _inside(data, frame, names, frame.palette.page),
     ]
     for what, shape in ACT_SHAPES.items():
-        own = [{"row": act.row, "at": millis(act.time)} for act in acts if act.what == what]
+        most = MOST_SERIES // (6 * len(names))
+        drawn = [g[0] for n in names for g in grouped([a for a in acts if (a.row, a.what) == (n, what)], most)]
+        own = [{"row": act.row, "at": millis(act.time)} for act in drawn]
         edge = {"stroke": frame.palette.page, "strokeWidth": 1}
         mark = {
             "type": "point",
@@ -333,7 +359,7 @@ def health_panel(spans: Sequence[NamedSpan], frame: Frame) -> Spec:
             merged[-1] = NamedSpan(row=span.row, start=last.start, end=span.end, use=span.use)
         else:
             merged.append(span)
-    data = [_span(frame, s.row, s.start, s.end, "") | {"color": frame.palette[s.use], "use": s.use} for s in merged]
+    data = [_span(frame, span) | {"use": span.use} for span in merged]
     color = {"field": "color", "type": "nominal", "scale": None}
     # a state that is not good is higher, not of another colour alone
     high = [row for row in data if row["use"] not in ("pass", "champion")]
