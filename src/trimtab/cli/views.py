@@ -15,10 +15,9 @@ from rich.table import Table
 from rich.tree import Tree
 
 from trimtab.app.ingestion.progress import progress_line
+from trimtab.app.reports.comparison_result import Difference, VersionComparison
 from trimtab.app.reports.label_waits import duration_text
 from trimtab.app.reports.summary import Summary
-from trimtab.app.reports.version_comparison import VersionComparison
-from trimtab.app.reports.version_measures import Difference
 from trimtab.app.reports.version_words import advice, interval, number, tone
 from trimtab.metric_catalog import METRICS, headline
 from trimtab.records.control import Decision

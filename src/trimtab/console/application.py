@@ -28,6 +28,7 @@ from trimtab.console.rendering import Rendering
 from trimtab.console.routes import (
     action_routes,
     backtest_routes,
+    comparison_routes,
     cost_routes,
     data_routes,
     decision_routes,
@@ -72,6 +73,7 @@ AREAS: tuple[Any, ...] = (
     backtest_routes,
     data_routes,
     decision_routes,
+    comparison_routes,
     experiment_routes,
     lineage_routes,
     cost_routes,

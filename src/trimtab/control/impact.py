@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from trimtab.control.cause import Cause
 from trimtab.policy.decide import Impact
 from trimtab.records.record import Level
-from trimtab.stats.student_t import t_quantile
+from trimtab.stats.exact_tests import t_quantile
 
 MIN_WINDOWS = 3
 """With fewer windows there is no interval: a stretch of `impact.over` that is shorter decides by its mean."""

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 from scipy.stats import beta, binom, hypergeom
 
-from trimtab.stats.exact_tests import ALPHA, at_least_apart, binomial_tail, fisher_tail
+from trimtab.stats.exact_tests import ALPHA, at_least_apart, binomial_tail, fisher_tail, t_quantile
 
 COUNTS = st.integers(1, 3_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -65,3 +66,15 @@ def test_the_distance_of_large_samples_is_nearly_the_truth() -> None:
     assert at_least_apart([100_000, 0], [0, 100_000]) > 0.98
     assert at_least_apart([300, 0], [0, 3_000]) > 0.5
     assert at_least_apart([], []) == at_least_apart([0, 0], [1, 1]) == at_least_apart([5], [1, 1]) == 0.0
+
+
+@given(st.floats(0.01, 0.9999), st.integers(1, 400))
+def test_the_quantiles_are_those_of_scipy(confidence: float, degrees: int) -> None:
+    expected = float(special.stdtrit(degrees, 0.5 + confidence / 2))
+    assert t_quantile(confidence, degrees) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("confidence", "degrees"), [(0.0, 3), (1.0, 3), (0.95, 0)])
+def test_what_has_no_quantile_is_refused(confidence: float, degrees: int) -> None:
+    with pytest.raises(ValueError, match="has no quantile"):
+        t_quantile(confidence, degrees)

@@ -7,8 +7,7 @@ from itertools import accumulate
 
 from trimtab.app.overviews.wording import count, days, sentence
 from trimtab.app.pages.page_parts import Cell, Column, Figure, Page, Section, Table, write_page
-from trimtab.app.reports.version_comparison import Rule, VersionComparison
-from trimtab.app.reports.version_measures import Difference, Segment
+from trimtab.app.reports.comparison_result import Difference, Rule, Segment, VersionComparison
 from trimtab.app.reports.version_words import advice, interval, number, tone
 from trimtab.charts.distribution_panels import SegmentGain, segments_panel
 from trimtab.charts.theme import Frame

@@ -5,21 +5,18 @@ Everything is measured on matured windows, from the prediction log and the label
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.comparison_result import CalibrationCurve, Difference, Rule, VersionComparison
 from trimtab.app.reports.paired_rows import PairedRows, Span, paired_rows
-from trimtab.app.reports.version_measures import CONFIDENCE, Day, Difference, Segment, VersionMeasures
+from trimtab.app.reports.version_measures import CONFIDENCE, VersionMeasures
 from trimtab.app.rollout.candidate import held_out_evidence
 from trimtab.control.holds import event_time
 from trimtab.control.suspicion import held
 from trimtab.errors import StageError
-from trimtab.metric_catalog import Task
 from trimtab.monitoring.row_money import prices
 from trimtab.monitoring.verdict import judge_challenger, judge_former_champion
 from trimtab.records.monitoring import WindowReport
@@ -28,55 +25,6 @@ from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
 from trimtab.tasks import RULES
 from trimtab.units import MICROS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """What the rule of the policy says."""
-
-    verdict: str
-    challenger: int
-    champion: int
-    metric: str
-    """What the rule compares: a metric, or MONEY."""
-    watch: bool
-    """Whether the challenger is the former champion, which is watched after the promotion of the champion."""
-    windows: int
-    held_out: int
-    labels: int
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionComparison:
-    """A version compared with another one, on the same labelled rows."""
-
-    project: str
-    model: str
-    task: Task
-    version: int
-    against: int
-    roles: Mapping[str, str]
-    """Version -> its role now."""
-    start: datetime
-    end: datetime
-    windows: int
-    labels: int
-    """Rows that both versions scored and that have a label."""
-    predictions_per_day: float
-    """Traffic of the model in these windows."""
-    currency: str
-    confidence: float
-    sentence: str
-    """The result in one sentence."""
-    metric: str
-    """The one that the rule compares."""
-    money: Difference | None
-    """Saved a day, if the version answered all requests of the model; None without costs in the policy."""
-    measures: tuple[Difference, ...]
-    segments: tuple[Segment, ...]
-    days: tuple[Day, ...]
-    rule: Rule | None
 
 
 def compare_versions(workspace: Workspace, model: str, versions: tuple[int, int] | None = None) -> VersionComparison:
@@ -184,6 +132,10 @@ def _comparison(
         measures=(metric, *measured.other_metrics(), *measured.rates()),
         segments=tuple(measured.segments()),
         days=tuple(measured.days(spans)),
+        calibration=tuple(
+            CalibrationCurve(version=version, bins=tuple(measured.calibration(place)))
+            for place, version in enumerate((bundle.version, against.version))
+        ),
         rule=_rule(workspace, bundle, against, policy.rollout.promote_when.metric_for(task)),
     )
 

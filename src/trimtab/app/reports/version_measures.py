@@ -6,13 +6,12 @@ Intervals hold however often one looks (stats/paired_sequence.py), because peopl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.app.reports.comparison_result import Day, Difference, ScoreBin, Segment
 from trimtab.app.reports.paired_rows import PairedRows, Span
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.metric_catalog import BY_TASK, METRICS, Task
@@ -30,50 +29,11 @@ FEWEST_WINDOWS = 3
 """With fewer windows no interval is given."""
 MOST_SEGMENTS = 12
 """Values of a column that are shown, those with the most rows."""
+SCORE_BINS = 10
+Z = 1.959963984540054
+"""Of a normal distribution at 95 %."""
 MOST_VALUES = 100
 """A column with more values makes no segments."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One measure of both versions; the difference is that of the compared one, in the measure's unit."""
-
-    name: str
-    unit: str
-    """money, share, or empty: that of the metric."""
-    value: float | None
-    against: float | None
-    """On all rows together."""
-    gain: float | None
-    """Mean over windows of how much better the compared version is, less than 0 when worse; of a rate without a better
-    direction, how much larger."""
-    low: float | None
-    high: float | None
-    """Interval of the gain at 95 %, at all looks together; None with too few windows."""
-    directed: bool = True
-    """Whether the gain says which version is better."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """One value of a column: the rows that have it."""
-
-    column: str
-    value: str
-    rows: int
-    metric: Difference
-    money: Difference | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Day:
-    """One window: how much better the compared version was."""
-
-    start: datetime
-    rows: int
-    metric: float | None
-    money: float | None
-    """A day of the window's traffic."""
 
 
 class VersionMeasures:
@@ -167,6 +127,26 @@ class VersionMeasures:
                 money=None if saved is None else _finite(saved[window]),
             )
 
+    def calibration(self, version: int) -> Iterator[ScoreBin]:
+        """Yield what one of the versions (0 or 1) said and what happened, by score.
+
+        Probabilities are binned by tenths, other scores so that each bin has as many rows.
+        """
+        rules, score = RULES[self._task], self._scores[version]
+        said, happened = rules.main_score(score), self._rows.y
+        if rules.by_class:
+            happened = (score.argmax(axis=1) == self._rows.y).astype(np.float64)
+        if rules.output in ("probability", "probabilities"):
+            place = np.minimum((said * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+        else:
+            inner = np.quantile(said, np.arange(1, SCORE_BINS) / SCORE_BINS)
+            place = np.searchsorted(inner, said, side="right")
+        for each in np.unique(place):
+            here = place == each
+            low, high = _mean_interval(happened[here], share=rules.output != "value")
+            mean = float(happened[here].mean())
+            yield ScoreBin(rows=int(here.sum()), said=float(said[here].mean()), happened=mean, low=low, high=high)
+
     @property
     def _scores(self) -> tuple[Floats, Floats]:
         return self._rows.score, self._rows.against
@@ -259,3 +239,14 @@ def _difference(
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def _mean_interval(values: Floats, *, share: bool) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927, doi:10.2307/2276774), or of the mean of values."""
+    n, mean = len(values), float(values.mean())
+    if not share:
+        spread = Z * float(values.std(ddof=1)) / np.sqrt(n) if n > 1 else 0.0
+        return float(mean - spread), float(mean + spread)
+    centre, weight = (mean + Z**2 / (2 * n)) / (1 + Z**2 / n), 1 + Z**2 / n
+    spread = Z * np.sqrt(mean * (1 - mean) / n + Z**2 / (4 * n**2)) / weight
+    return float(min(max(centre - spread, 0.0), mean)), float(max(min(centre + spread, 1.0), mean))

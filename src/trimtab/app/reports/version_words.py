@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from trimtab.app.reports.version_comparison import Rule
-from trimtab.app.reports.version_measures import Difference
+from trimtab.app.reports.comparison_result import Difference, Rule
 
 VERDICTS = {
     "promote": "promote it",

@@ -19,7 +19,8 @@ from typer.testing import CliRunner, Result
 from integration.gateway_project import GatewayProject
 from trimtab.app.pages.comparison_report import comparison_page
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.reports.version_comparison import VersionComparison, compare_versions
+from trimtab.app.reports.comparison_result import VersionComparison
+from trimtab.app.reports.version_comparison import compare_versions
 from trimtab.app.reports.version_words import advice
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.cli import look
@@ -384,3 +385,18 @@ def test_the_verb_writes_page_and_json(world: World, tmp_path: Path) -> None:
         assert isinstance(refused, UsageError)
         assert words in str(refused)
     assert isinstance(run("nothing").exception, DefinitionError)
+
+
+def test_each_bin_has_what_was_said_and_what_happened(world: World) -> None:
+    world.serve(1, 2)
+    world.play(days=6)
+    for place, curve in enumerate(world.compare().calibration[::-1]):
+        assert curve.version == place + 1
+        assert sum(b.rows for b in curve.bins) == len(world.y)
+        tenth = np.minimum((world.scores[place] * 10).astype(int), 9)
+        for b, each in zip(curve.bins, np.unique(tenth), strict=True):
+            here = tenth == each
+            assert b.rows == here.sum()
+            assert b.said == pytest.approx(world.scores[place][here].mean())
+            assert b.happened == pytest.approx(world.y[here].mean())
+            assert b.low <= b.happened <= b.high

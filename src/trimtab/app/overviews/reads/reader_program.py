@@ -21,6 +21,7 @@ from trimtab.policy.model import Environment
 log = logging.getLogger(__name__)
 
 READS: Mapping[str, tuple[str, str]] = {
+    "compare": ("trimtab.app.reports.version_comparison", "compare_versions"),
     "doctor": ("trimtab.app.overviews.reads.doctor_reads", "findings"),
     "held_rows": ("trimtab.app.overviews.reads.row_reads", "held_rows"),
     "lineage": ("trimtab.app.reports.lineage", "lineage"),
