@@ -120,7 +120,7 @@ CHARTS: dict[str, Callable[[int, int | None], Spec]] = {
     "sparkline": lambda n, w: sparkline([w.value for w in windows(min(n, 30))]),
     "serves_panel": lambda n, w: serves_panel(
         [
-            ServingSpan(role=role, version=i, start=BEGIN + i * DAY, end=BEGIN + (i + long) * DAY)
+            ServingSpan(role=role, version=i, start=BEGIN + i * DAY, end=BEGIN + min(i + long, n) * DAY)
             for role, long in SERVED.items()
             for i in range(0, n, 7)
         ],
