@@ -38,7 +38,7 @@ from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import Metadata
 
 YEAR = timedelta(days=365)
-MOST_WINDOWS = 2500
+MOST_WINDOWS = 1000
 """Windows that are shown at first; more where a longer stretch is asked for."""
 FULL_WINDOWS = 400
 """Up to so many windows all signals are read."""

@@ -178,14 +178,9 @@ def _ranges(request: Request, found: ModelOverview) -> list[tuple[str, str, bool
     for text, days in RANGES:
         begin = newest - timedelta(days=days) if days else None
         since = "1970-01-01" if begin is None else wording.iso(begin)
-        chosen = found.until == newest and request.query_params.get("from", _year(found)) == since
+        chosen = found.until == newest and found.since == max(filter(None, (begin, found.first)))
         made.append((text, with_query(request, **{"from": since, "to": None, "below": None}), chosen))
     return made
-
-
-def _year(found: ModelOverview) -> str:
-    assert found.now.until is not None
-    return wording.iso(found.now.until - timedelta(days=365))
 
 
 def _steps(request: Request, found: ModelOverview) -> tuple[str, str]:
