@@ -28,7 +28,7 @@ from trimtab import settings
 from trimtab.app.project.workspace import open_workspace
 from trimtab.clock import from_micros
 from trimtab.records.control import Decision, Freeze, Resolution, RetrainRequest, Suspicion, SuspicionEnd, WorkflowStep
-from trimtab.records.monitoring import WindowReport
+from trimtab.records.monitoring import Comparison, WindowReport
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -82,7 +82,8 @@ POLICY: dict[str, Any] = {
 WEEKLY: dict[str, Any] = {"retrain": {"refresh": {"every": "5d", "promote": "at_once", "shadows": 2}}}
 """Added by `--policy weekly`: a routine refresh, its shadows, and the quarantine."""
 COMPARED: tuple[type[Record], ...] = (
-    WindowReport, Decision, Resolution, Bundle, Revision, WorkflowStep, Suspicion, SuspicionEnd, RetrainRequest, Freeze,
+    WindowReport, Comparison, Decision, Resolution, Bundle, Revision, WorkflowStep, Suspicion, SuspicionEnd,
+    RetrainRequest, Freeze,
 )  # fmt: skip
 
 

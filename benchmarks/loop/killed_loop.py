@@ -43,6 +43,7 @@ from trimtab.records.control import (
     WorkflowStep,
 )
 from trimtab.records.gate_reports import GateReport
+from trimtab.records.monitoring import Comparison
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
@@ -66,7 +67,7 @@ ASKS = 54
 POINTS, PLAYED = "kill_points.txt", "played.txt"
 CONTROL: tuple[type[Record], ...] = (
     Decision, Freeze, Resolution, RetrainRequest, Suspicion, SuspicionEnd, WorkflowStep, GateReport, Revision, Bundle,
-    DatasetVersion, Run,
+    Comparison, DatasetVersion, Run,
 )  # fmt: skip
 BY_NATURE: tuple[type[Record], ...] = (GateReport, Bundle, DatasetVersion, Run)
 """Their ids may differ between two runs, so a point is named by their number instead."""

@@ -33,7 +33,7 @@ from trimtab.app.project import templates
 from trimtab.app.project.workspace import open_workspace
 from trimtab.clock import SystemClock, parse_time
 from trimtab.records.control import Decision, Resolution, WorkflowStep
-from trimtab.records.monitoring import WindowReport
+from trimtab.records.monitoring import Comparison, WindowReport
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -59,7 +59,7 @@ POLICY: dict[str, dict[str, Any]] = {
     },
     "serving": {"port": 0},
 }
-COMPARED: tuple[type[Record], ...] = (WindowReport, Decision, Resolution, Bundle, Revision, WorkflowStep)
+COMPARED: tuple[type[Record], ...] = (WindowReport, Comparison, Decision, Resolution, Bundle, Revision, WorkflowStep)
 MEASURED = {"p50_ms", "p99_ms", "p99_low_ms", "cost"}
 """Metrics of the machine, not of the data."""
 DIFFERENT_BY_NATURE = {

@@ -18,6 +18,7 @@ from trimtab.records.training import Run
 SELDOM = {
     "resolution",
     "workflow_step",
+    "comparison",
     "token",
     "token_revocation",
     "log_gap",

@@ -412,6 +412,7 @@ def test_while_a_model_is_frozen_windows_are_monitored_and_limits_still_roll_bac
     (frozen,) = loop.step()
     assert (frozen.cell, frozen.action) == ("retrain", "monitor")
     assert frozen.reasons[-1] == f"{MODEL} is frozen until 2026-03-06 00:00 by ann: the audit"
+    assert (frozen.held_by, frozen.held_until) == ("frozen", until)
     book.put(window_report(2, version=2, stage="closed", metrics={"error_rate": 0.5, "error_rate_low": 0.4}))
     (rollback,) = loop.step()
     assert rollback.action == "rollback"

@@ -17,7 +17,15 @@ from trimtab.records.control import WorkflowStep
 from trimtab.records.serving import Assignment
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.testing.judged import DAY, FIRST, MODEL, champion_revision, window_report
+from trimtab.testing.judged import (
+    DAY,
+    FIRST,
+    MODEL,
+    champion_revision,
+    dataset_record,
+    run_record,
+    window_report,
+)
 
 
 @pytest.fixture
@@ -89,3 +97,16 @@ def test_a_retraining_under_way_counts_as_the_last_one(book: Metadata) -> None:
     retrain(book, 0, "stop")
     retrain(book, 4)
     assert (history(book).refused, history(book).last_retrain) == (0, FIRST + 5 * DAY)
+
+
+def test_what_the_budget_counts_is_there_with_its_times(book: Metadata) -> None:
+    for day in (1, 5, 20):
+        retrain(book, day)
+    book.put(dataset_record(as_of=FIRST + 4 * DAY), run_record(1, cost=2.0))
+    found = gather_history(ControlEvents(book, MODEL), time=FIRST + 33 * DAY, running=0)
+    assert found.retrained_at == (FIRST + 6 * DAY, FIRST + 21 * DAY)
+    assert len(found.retrained_at) == found.retrains
+    assert found.spent_at == ((FIRST + 4 * DAY, 2.0),)
+    assert found.spent == 2.0
+    later = gather_history(ControlEvents(book, MODEL), time=FIRST + 34 * DAY, running=0)
+    assert (later.spent, later.spent_at) == (0.0, ())

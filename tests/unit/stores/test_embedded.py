@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,6 +140,31 @@ def test_look_ups_of_the_loop_go_by_an_index_over_all_of_their_keys(
         plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", ["x"] * (len(keys) + 1)).fetchall()
     assert f"ix_trimtab_{kind.KIND}_{index} (" in plan[0][3]
     assert len(plan) == 1, "it is sorted by the index"
+
+
+RANGES = [
+    (Signal, ("model", "subject"), "model_subject_start"),
+    (WindowReport, ("model", "stage"), "model_stage_start"),
+    (Decision, ("model",), "model_start"),
+]
+
+
+@pytest.mark.parametrize(("kind", "keys", "index"), RANGES)
+def test_a_range_of_times_is_looked_up_in_an_index(
+    tmp_path: Path, kind: type[Record], keys: tuple[str, ...], index: str
+) -> None:
+    store = SqliteMetadata(tmp_path / "metadata.db")
+    asked: list[str] = []
+    with store._connection("watch") as connection:
+        connection.set_trace_callback(asked.append)
+    where: dict[str, Any] = dict.fromkeys(keys, "x")
+    assert store.find(kind, start=Between(NOON, NOON), limit=5, **where) == []
+    with store._connection("watch") as connection:
+        connection.set_trace_callback(None)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}").fetchall()
+    assert f"ix_trimtab_{kind.KIND}_{index} (" in plan[0][3]
+    assert plan[0][3].endswith(f"({' AND '.join(f'{key}=?' for key in keys)} AND start>? AND start<?)")
+    store.close()
 
 
 @pytest.mark.parametrize("store", [SqliteMetadata, SqlMetadata])

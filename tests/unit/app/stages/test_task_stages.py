@@ -15,6 +15,7 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.bundle.spec import read_spec
 from trimtab.clock import ManualClock
+from trimtab.metric_catalog import BY_TASK
 from trimtab.monitoring.reference import Reference
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import Bundle, DatasetVersion, Run
@@ -74,6 +75,8 @@ def test_texts_are_classes_from_the_table_to_the_bundle(tmp_path: Path) -> None:
     assert set(calibration.details["classes"]) == set(CLASSES)
     reference = Reference.from_json((folder / "reference" / "windows.json").read_bytes())
     assert reference.classes == CLASSES
+    assert bundle.usual == reference.usual()
+    assert set(bundle.usual) == set(BY_TASK["multiclass"].summary)
 
 
 @pytest.mark.parametrize("labelled", [True, False])
