@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import metadata
@@ -17,6 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from trimtab import __version__, settings
 from trimtab.app.overviews.frame_overview import FrameOverview, frame_overview
+from trimtab.app.overviews.health_log import note_health
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.charts.browser_bundle import browser_bundle
@@ -44,6 +47,8 @@ from trimtab.errors import NotFound
 from trimtab.serving.requests import Refused
 from trimtab.serving.web.browsers import BrowserCheck
 
+log = logging.getLogger(__name__)
+
 STATIC = Path(__file__).parent / "static"
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 CONTENT_POLICY = (
@@ -60,6 +65,7 @@ API = "/api/v1"
 CHARTS = f"/assets/vega-{metadata.version('vl-convert-python')}.js"
 """The script that draws charts; the version says what is in it."""
 FOR_EVER = "public, max-age=31536000, immutable"
+HEALTH_S = 60.0
 SMALLEST_COMPRESSED = 1000
 THREADS = 6
 """That make pages at once; each keeps memory of its own."""
@@ -121,8 +127,22 @@ def create_app(workspace: Workspace, *, environment: str = "local") -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = THREADS
+    ended = threading.Event()
+    threading.Thread(target=_note_health, args=(app.state.workspace, ended), daemon=True).start()
     yield
+    ended.set()
     app.state.events.close()
+
+
+def _note_health(workspace: Workspace, ended: threading.Event) -> None:
+    """Note once a minute whether gateway and loop run."""
+    while True:
+        try:
+            note_health(workspace)
+        except OSError as error:  # a full disk; the pages go on
+            log.warning("health of the processes could not be noted: %s", error)
+        if ended.wait(HEALTH_S):
+            return
 
 
 def _checked(workspace: Workspace, access: Access) -> Callable[[Request, Next], Awaitable[Response]]:

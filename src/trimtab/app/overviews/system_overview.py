@@ -20,6 +20,7 @@ from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.gateway.tokens import statuses
 from trimtab.app.ingestion.progress import progress_line, read_ingestion
 from trimtab.app.overviews import wording
+from trimtab.app.overviews.health_log import HealthSpan, health_spans
 from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.overviews.storage import FolderSize, storage
 from trimtab.app.project.locks import LOOP, REPLAY, Holder, holder
@@ -136,6 +137,8 @@ class SystemOverview(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes: int
     logs: tuple[LogFile, ...]
     versions: dict[str, str]
+    health: tuple[HealthSpan, ...]
+    """Of gateway and loop over the last day; minutes without a console are in none."""
     findings: tuple[Finding, ...]
     """What can be seen without doctor, the worst first."""
 
@@ -160,6 +163,7 @@ def system_overview(workspace: Workspace, *, before: str | None = None, limit: i
         free_bytes=free,
         logs=tuple(_logs(workspace)),
         versions={name: packages.version(name) for name in SHOWN_PACKAGES},
+        health=health_spans(workspace),
         findings=findings,
     )
 

@@ -14,12 +14,16 @@ from trimtab.app.operations.alert_orders import send_test
 from trimtab.app.operations.token_orders import create_token, revoke_token
 from trimtab.app.overviews.system_overview import (
     TAIL_LINES,
+    SystemOverview,
     alert_summary,
     doctor_findings,
     log_tail,
     system_overview,
     token_list,
 )
+from trimtab.app.overviews.wording import iso
+from trimtab.charts.event_panels import NamedSpan, health_panel
+from trimtab.charts.theme import Frame, Spec
 from trimtab.console.access import Visit, Visitor
 from trimtab.console.changes import Change
 from trimtab.console.documents import csv_answer, document
@@ -30,6 +34,8 @@ from trimtab.records.serving import LogGap
 pages, api = APIRouter(), APIRouter(tags=["system"])
 
 PAGE_ROWS = 50
+DAY = timedelta(days=1)
+USES = {"running": "pass", "trouble": "moderate", "stopped": "severe"}
 GAPS = ("id", "worker", "rows", "start", "end", "reason")
 Lines = Annotated[int, Query(ge=1, le=5000)]
 
@@ -67,6 +73,8 @@ def system_page(visit: Visitor, after: str | None = None, alerts_after: str | No
         live=("log_gap", "revision", "alert", "token", "token_revocation"),
         found=found,
         alerts=alerts,
+        health=_health(found),
+        health_rows=[(each.name, iso(each.start), iso(each.end), each.state) for each in found.health],
         tokens=token_list(visit.workspace) if visit.may("admin") else (),
         may_read=_is_developer(visit),
         next_gaps=with_query(visit.request, after=found.next_gap) if found.next_gap else "",
@@ -175,6 +183,15 @@ def make_token(visit: Visitor, body: NewToken) -> Response:
 def end_token(visit: Visitor, name: str, body: Change) -> Response:
     """End a token by its name or id. Needs the role admin."""
     return document(revoke_token(visit.workspace, visit.actor, name, reason=body.reason))
+
+
+def _health(found: SystemOverview) -> Spec | None:
+    """Return the states of the last day, or None before the first minute."""
+    if not found.health:
+        return None
+    spans = [NamedSpan(row=each.name, start=each.start, end=each.end, use=USES[each.state]) for each in found.health]
+    end = max(span.end for span in spans)
+    return health_panel(spans, Frame(start=max(min(span.start for span in spans), end - DAY), end=end))
 
 
 def _is_developer(visit: Visit) -> bool:
