@@ -9,9 +9,10 @@ from fastapi.responses import RedirectResponse
 
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.comparison_overview import ComparisonOverview, comparison_overview, comparison_rows
+from trimtab.app.overviews.gate_marks import gate_marks
 from trimtab.app.reports.comparison_result import CalibrationCurve, VersionComparison
 from trimtab.app.reports.version_words import advice, interval, number, tone
-from trimtab.charts.choice_panels import GateMark, gates_panel
+from trimtab.charts.choice_panels import gates_panel
 from trimtab.charts.distribution_panels import CalibrationBin, SegmentGain, calibration_panel, segments_panel
 from trimtab.charts.theme import Frame, Spec
 from trimtab.charts.window_panels import WindowValue, gain_growth_panel
@@ -178,16 +179,7 @@ def _or_none(value: float | None) -> str:
 
 
 def _gates(found: ComparisonOverview) -> Spec | None:
-    marks, seen = [], dict[str, int]()
-    for each in found.gates:
-        place = seen[each.gate] = seen.get(each.gate, 0) + 1
-        name = each.gate if place == 1 else f"{each.gate} {place}"
-        marks.append(
-            GateMark(
-                name=name, value=each.value, threshold=each.threshold, low=each.low, high=each.high,
-                verdict=each.verdict,
-            )
-        )  # fmt: skip
+    marks = gate_marks(found.gates)
     return gates_panel(marks, Frame()) if marks else None
 
 

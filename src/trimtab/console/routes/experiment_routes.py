@@ -20,9 +20,10 @@ from trimtab.app.overviews.experiment_overview import (
     run_plots,
     same_rows,
 )
+from trimtab.app.overviews.gate_marks import gate_marks
 from trimtab.app.overviews.wording import interval, iso
 from trimtab.app.overviews.wording import metric as metric_text
-from trimtab.charts.choice_panels import GateMark, RunPoint, gates_panel, runs_panel
+from trimtab.charts.choice_panels import RunPoint, gates_panel, runs_panel
 from trimtab.charts.theme import Frame, Spec
 from trimtab.console.access import Visit, Visitor
 from trimtab.console.documents import csv_answer, document
@@ -264,15 +265,5 @@ def _point(row: ExperimentRow, metric: str) -> RunPoint:
 
 
 def _gates(found: RunDetail) -> Spec | None:
-    seen: dict[str, int] = {}
-    marks = []
-    for each in found.gates:
-        number = seen[each.gate] = seen.get(each.gate, 0) + 1
-        name = each.gate if number == 1 else f"{each.gate} {number}"
-        marks.append(
-            GateMark(
-                name=name, value=each.value, threshold=each.threshold, low=each.low, high=each.high,
-                verdict=each.verdict,
-            )
-        )  # fmt: skip
+    marks = gate_marks(found.gates)
     return gates_panel(marks, Frame()) if marks else None
