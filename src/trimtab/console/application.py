@@ -19,7 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from trimtab import __version__, settings
 from trimtab.app.overviews.frame_overview import FrameOverview, frame_overview
-from trimtab.app.overviews.health_log import note_health
+from trimtab.app.overviews.system.health_log import note_health
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.charts.browser_bundle import browser_bundle

@@ -16,6 +16,7 @@ from trimtab.console.access import Access, NotSignedIn
 from trimtab.errors import TrimtabError
 from trimtab.stores.metadata.contract import Metadata
 
+CHANGING = "no-store"
 MOST_BYTES = 8 * 2**20
 MOST_PAGE_BYTES = 2**20
 FRESH_S = 5.0
@@ -53,7 +54,7 @@ class PageCache:
         found = self._kept.get(key)
         if found is None or now - found.made > FRESH_S:
             answer: Response = await call_next(request)
-            if answer.status_code != 200 or "set-cookie" in answer.headers:
+            if answer.status_code != 200 or "set-cookie" in answer.headers or is_changing(answer):
                 return answer
             body = b"".join([part async for part in answer.body_iterator])  # type: ignore[attr-defined]
             headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
@@ -82,6 +83,17 @@ class PageCache:
         while self._size > MOST_BYTES:
             _, oldest = self._kept.popitem(last=False)
             self._size -= len(oldest.body)
+
+
+def changing(answer: Response) -> Response:
+    """Return an answer that is not kept: it shows what no record tells and a reader waits for."""
+    answer.headers["cache-control"] = CHANGING
+    return answer
+
+
+def is_changing(answer: Response) -> bool:
+    """Return True for an answer of `changing`."""
+    return answer.headers.get("cache-control") == CHANGING
 
 
 def _is_kept(request: Request) -> bool:

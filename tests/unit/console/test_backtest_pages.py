@@ -41,10 +41,13 @@ def test_a_result_has_an_address_a_file_and_a_document(workspace: Workspace) -> 
     assert client.get("/models/risk/backtest/nothing").status_code == 404
 
 
-def test_an_empty_page_names_the_command(workspace: Workspace) -> None:
-    page = browser(workspace).get("/models/risk/backtest").text
+def test_an_empty_page_names_the_command_and_a_result_is_seen_at_once(workspace: Workspace) -> None:
+    client = browser(workspace)
+    page = client.get("/models/risk/backtest").text
     assert "trimtab backtest risk" in page
     assert "It never acts on what serves." in page
+    keep_result(workspace, result(), BacktestOrder(id=ID, model="risk", created_at=FIRST, by="ann"))
+    assert "This policy would have saved" in client.get("/models/risk/backtest").text, "no record tells of it"
 
 
 def test_a_viewer_sees_why_the_button_is_off_and_the_api_refuses(

@@ -16,6 +16,7 @@ from trimtab.app.overviews.backtest_overview import WORST_WINDOWS, backtest_over
 from trimtab.charts.theme import Frame
 from trimtab.console.access import Visitor
 from trimtab.console.documents import csv_answer, document
+from trimtab.console.page_cache import changing
 from trimtab.console.rendering import page, segment
 
 pages, api = APIRouter(), APIRouter(tags=["backtest"])
@@ -84,7 +85,7 @@ def result_page(visit: Visitor, model: str, id: str | None) -> Response:
     """Show one backtest."""
     visit.models(model)
     found = backtest_overview(visit.workspace, model, id)
-    return page(
+    answer = page(
         visit.request,
         "backtest.html",
         visit=visit,
@@ -98,20 +99,21 @@ def result_page(visit: Visitor, model: str, id: str | None) -> Response:
         charts=backtest_charts(found.table, Frame()) if found.table is not None else None,
         frontier_rows=[(each.name, each.trainings, each.saved, each.interval) for each in found.policies],
     )
+    return changing(answer)
 
 
 @api.get("/models/{model}/backtests")
 def backtests(visit: Visitor, model: str) -> Response:
     """Return the backtests of a model, and the newest result."""
     visit.models(model)
-    return document(backtest_overview(visit.workspace, model))
+    return changing(document(backtest_overview(visit.workspace, model)))
 
 
 @api.get("/models/{model}/backtests/{id}")
 def backtest(visit: Visitor, model: str, id: str) -> Response:
     """Return one backtest: how far it is, and its result."""
     visit.models(model)
-    return document(backtest_overview(visit.workspace, model, id))
+    return changing(document(backtest_overview(visit.workspace, model, id)))
 
 
 @api.post("/models/{model}/backtests")

@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import APIRouter, Response
 
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.cost_overview import CostOverview, MonthCost, cost_overview, run_costs
+from trimtab.app.overviews.cost.cost_overview import CostOverview, MonthCost, cost_overview, run_costs
 from trimtab.charts.choice_panels import CostBar, cost_panel
 from trimtab.charts.theme import Frame
 from trimtab.console.access import Visitor

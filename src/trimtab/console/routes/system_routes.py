@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from trimtab.app.operations.actors import needed
 from trimtab.app.operations.alert_orders import send_test
 from trimtab.app.operations.token_orders import create_token, revoke_token
-from trimtab.app.overviews.system_overview import (
+from trimtab.app.overviews.system.system_overview import (
     TAIL_LINES,
     SystemOverview,
     alert_summary,

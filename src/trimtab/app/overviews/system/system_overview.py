@@ -20,9 +20,9 @@ from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.gateway.tokens import statuses
 from trimtab.app.ingestion.progress import progress_line, read_ingestion
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.health_log import HealthSpan, health_spans
 from trimtab.app.overviews.reads.child_reader import reader
-from trimtab.app.overviews.storage import FolderSize, storage
+from trimtab.app.overviews.system.health_log import HealthSpan, health_spans
+from trimtab.app.overviews.system.storage import FolderSize, storage
 from trimtab.app.project.locks import LOOP, REPLAY, Holder, holder
 from trimtab.app.project.process_files import own_pid
 from trimtab.app.project.workspace import Workspace

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from trimtab.app.overviews import wording
-from trimtab.app.overviews.month_sums import ModelSums, model_sums
-from trimtab.app.overviews.storage import FolderSize, storage
+from trimtab.app.overviews.cost.month_sums import ModelSums, model_sums
+from trimtab.app.overviews.system.storage import FolderSize, storage
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.history import spent
 from trimtab.control.holds import event_time

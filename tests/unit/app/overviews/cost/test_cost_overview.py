@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.overviews.cost_overview import NO_COSTS, NO_SHADOW, cost_overview, run_costs
+from trimtab.app.overviews.cost.cost_overview import NO_COSTS, NO_SHADOW, cost_overview, run_costs
 from trimtab.app.project.workspace import Workspace
 from trimtab.records.control import WorkflowStep
 from trimtab.records.monitoring import MONEY_GAIN

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kit.consoles import make_project
-from trimtab.app.overviews.health_log import FILE, MINUTES, health_spans, note_health
+from trimtab.app.overviews.system.health_log import FILE, MINUTES, health_spans, note_health
 from trimtab.app.project.locks import LOOP, locked
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import ManualClock

@@ -11,7 +11,7 @@ import pytest
 
 from kit.consoles import make_project
 from trimtab.app.gateway import tokens
-from trimtab.app.overviews.system_overview import (
+from trimtab.app.overviews.system.system_overview import (
     alert_summary,
     log_tail,
     system_overview,

@@ -1,0 +1,1 @@
+"""Processes, their health, logs and storage."""
