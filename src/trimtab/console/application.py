@@ -41,6 +41,7 @@ from trimtab.console.routes import (
     model_routes,
     session_routes,
     system_routes,
+    version_routes,
     window_routes,
 )
 from trimtab.errors import NotFound
@@ -75,6 +76,7 @@ AREAS: tuple[Any, ...] = (
     session_routes,
     loop_routes,
     model_routes,
+    version_routes,
     window_routes,
     backtest_routes,
     data_routes,

@@ -21,10 +21,13 @@ from trimtab.app.overviews.loop_overview import loop_overview
 from trimtab.app.overviews.model_overview import model_overview
 from trimtab.app.overviews.reads.child_reader import close_readers
 from trimtab.app.overviews.window_detail import window_detail
+from trimtab.app.overviews.wording import metric
 from trimtab.app.project.workspace import Workspace
 from trimtab.charts import svg
 from trimtab.metric_catalog import TASKS, Task
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
+from trimtab.records.training import Bundle, Run
 
 START = "2026-02-09T00:00Z"
 
@@ -65,6 +68,27 @@ def test_every_page_reads_without_script_and_says_what_the_overview_says(served:
     for column in window.columns:
         assert column.name in read
         assert column.direction in read
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_version_says_what_it_is_made_of_and_when_it_served(served: Served, task: Task) -> None:
+    workspace, name = served(task), MODELS[task]
+    client = browser(workspace)
+    bundle = workspace.metadata.get(Bundle, f"{name}/1")
+    run = workspace.metadata.get(Run, bundle.run)
+    read = text_of(get(client, f"/models/{name}/versions/1").text)
+    assert f"Version 1 of {name} is champion now; it was champion 1 to 11 Feb 2026; it learned from" in read
+    assert bundle.digest[:16] in read
+    for metric_name, value in run.metrics.items():
+        assert f"{metric_name.replace('_', ' ')} {metric(value)}" in read
+    found = get(client, f"/api/v1/models/{name}/versions/1").json()
+    assert [g["gate"] for g in found["gates"]] == [
+        r.gate for r in workspace.metadata.get(GateReport, bundle.gate_report).results
+    ]
+    assert [r["number"] for r in found["revisions"]] == [2, 1]
+    read = text_of(get(client, f"/models/{name}/revisions/2").text)
+    assert f"Revision 2 of {name}, which serves now: champion 1 (90 %) and challenger 2 (10 %)." in read
+    assert "a test" in read
 
 
 def test_the_api_answers_what_the_pages_show(served: Served) -> None:
@@ -133,6 +157,8 @@ def test_a_range_is_kept_in_the_address_and_its_neighbours_are_linked(served: Se
         ("/api/v1/models/risk/windows?format=xlsx", 422, "format: 'xlsx'; expected json or csv"),
         ("/api/v1/models/risk/windows?limit=0", 422, "limit: 0; expected 1 to 1000"),
         ("/?page=0", 422, "page"),
+        ("/models/risk/versions/9", 404, "risk has no version 9; its versions are 1, 2"),
+        ("/models/risk/revisions/9", 404, "risk has no revision 9; the newest one is 2"),
     ],
 )
 def test_a_wrong_address_says_what_is_wrong(served: Served, path: str, status: int, said: str) -> None:
