@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from e2e.kit import CARRIERS, LAST_DAY, TRAINED_UNTIL, Up, edit_policy, stop_everything
-from kit.commands import trimtab
+from kit.commands import typed
 from kit.sharing import made_once
 from trimtab.app.project import templates
 from trimtab.app.project.workspace import Workspace, open_workspace
@@ -52,7 +52,7 @@ def trained_flights(small_flights: Path, tmp_path_factory: pytest.TempPathFactor
 
     def train(folder: Path) -> None:
         shutil.copytree(small_flights, folder)
-        trimtab("run", "-p", folder, "--as-of", TRAINED_UNTIL.isoformat())
+        typed("run", "-p", folder, "--as-of", TRAINED_UNTIL.isoformat())
 
     return made_once(tmp_path_factory, pytestconfig, "trained", train)
 

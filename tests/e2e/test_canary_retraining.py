@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from e2e.kit import WINDOW, Up, edit_policy
-from kit.commands import trimtab
+from kit.commands import typed
 from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.loop.workflow_names import workflow_id
@@ -36,7 +36,7 @@ def test_a_canary_ends_its_retraining_when_the_guard_has_promoted_it(project: Pa
     # when it is trained, and traffic comes
     up.start()
     wait_for(lambda: noted("challenge"), "challenge")
-    trimtab("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-16")
+    typed("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-16")
     # then the guard promotes it, the workflow notes that, and the registry's aliases follow
     wait_for(lambda: noted("promote"), "the workflow ends")
     last = noted("promote")

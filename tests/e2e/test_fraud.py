@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from e2e.kit import Up, edit_policy, stop_everything
-from kit.commands import trimtab
+from kit.commands import typed
 from kit.waiting import wait_for
 from trimtab.app.project import templates
 from trimtab.app.project.broker import running_broker
@@ -64,13 +64,13 @@ def test_payments_are_scored_while_the_stream_makes_their_features(project: Path
     assert sent is not None
 
     def landed() -> bool:
-        found = trimtab("tables", "show", "transactions", "-p", project, "--json", check=False).stdout
+        found = typed("tables", "show", "transactions", "-p", project, "--json", check=False).stdout
         return bool(found) and str(sent[1]).replace(",", "") in found
 
     wait_for(landed, "the history has landed")
     history.terminate()
     history.wait()
-    trimtab("run", "-p", project, "--as-of", START)
+    typed("run", "-p", project, "--as-of", START)
     up = Up(project)
     up.start()
     said = produce(project, "--live", "100", "--limit", "200")
@@ -84,5 +84,5 @@ def test_payments_are_scored_while_the_stream_makes_their_features(project: Path
     client.close()
     assert found["results"][1]["values"][0] >= 1.0
     assert found["results"][1]["values"][1] == 0.0
-    audit = trimtab("features", "audit", "-p", project, check=False)
+    audit = typed("features", "audit", "-p", project, check=False)
     assert audit.returncode == 0, audit.stdout + audit.stderr

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
+
+import pytest
 
 from e2e.kit import TRAINED_UNTIL, Up
 from kit.commands import trimtab, typed
@@ -16,6 +19,10 @@ from trimtab.records.serving import Revision
 from trimtab.records.training import Run
 
 SELDOM = {
+    "alert",
+    "alert_message",
+    "alert_position",
+    "comparison",
     "resolution",
     "workflow_step",
     "comparison",
@@ -66,22 +73,36 @@ def test_a_replay_leaves_every_kind_of_record_and_a_lineage(project: Path) -> No
     assert {table["table"] for table in made["tables"]} == {"flights", "weather"}
     assert "feature view punctuality@" in typed("lineage", "-p", project, newest).stdout
     # and the same replay again sends nothing twice
-    again = trimtab("replay", "-p", project, "--from", TRAINED_UNTIL.isoformat(), "--to", "2013-03-15")
+    again = typed("replay", "-p", project, "--from", TRAINED_UNTIL.isoformat(), "--to", "2013-03-15")
     assert again.returncode == 0
     status = json.loads(typed("status", "-p", project, "--json").stdout)
     assert status["records"]["prediction_log"]["count"] == counts["prediction_log"]
 
 
-def test_running_all_stages_again_changes_nothing(project: Path) -> None:
+@pytest.fixture(scope="module")
+def with_two(trained_flights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained project after a second model, of another seed, has served as challenger and was promoted."""
+    folder = tmp_path_factory.mktemp("two") / "project"
+    shutil.copytree(trained_flights, folder)
+    edit_seed(folder, 99)
+    typed("run", "-p", folder, "--as-of", "2013-03-10")
+    typed("promote", "-p", folder, "--reason", "test")
+    return folder
+
+
+@pytest.fixture
+def two_models(with_two: Path, tmp_path: Path) -> Path:
+    """A copy of that project."""
+    return Path(shutil.copytree(with_two, tmp_path / "two"))
+
+
+def test_running_all_stages_again_changes_nothing(two_models: Path) -> None:
     # given a project whose first model has been replaced by a better one
-    edit_seed(project, 99)
-    trimtab("run", "-p", project, "--as-of", "2013-03-10")
-    typed("promote", "-p", project, "--reason", "test")
-    edit_seed(project, 7, was=99)
-    before = open_workspace(project).metadata
+    edit_seed(two_models, 7, was=99)
+    before = open_workspace(two_models).metadata
     kinds = {name: before.count(kind) for name, kind in RECORDS.items()}
-    trimtab("run", "-p", project, "--as-of", TRAINED_UNTIL.isoformat())
-    after = open_workspace(project).metadata
+    typed("run", "-p", two_models, "--as-of", TRAINED_UNTIL.isoformat())
+    after = open_workspace(two_models).metadata
     # then the policy that holds again is all that was written
     written = {"policy_version": kinds["policy_version"] + 1, "ledger_entry": kinds["ledger_entry"] + 1}
     assert {name: after.count(kind) for name, kind in RECORDS.items()} == kinds | written
@@ -107,15 +128,12 @@ def test_ctrl_c_stops_everything_and_up_goes_on(up: Up) -> None:
     assert up.interrupt() == 0
 
 
-def test_rollback_restores_what_served_before(project: Path) -> None:
+def test_rollback_restores_what_served_before(two_models: Path) -> None:
     # given a second model that serves as challenger and is promoted
-    edit_seed(project, 99)
-    trimtab("run", "-p", project, "--as-of", "2013-03-10")
-    typed("promote", "-p", project, "--reason", "test")
-    metadata = open_workspace(project).metadata
+    metadata = open_workspace(two_models).metadata
     assert metadata.find(Revision)[0].bundle_in("champion") == "delay/2"
     # when it is rolled back
-    typed("rollback", "-p", project, "--reason", "worse")
+    typed("rollback", "-p", two_models, "--reason", "worse")
     # then the first one serves again, by a new revision
     newest = metadata.find(Revision)[0]
     assert (newest.number, newest.action, newest.bundle_in("champion")) == (4, "rollback", "delay/1")

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from e2e.kit import Up
-from kit.commands import trimtab
+from kit.commands import typed
 from kit.waiting import wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.loop.steering import read_progress
@@ -83,7 +83,7 @@ def test_a_table_of_outcomes_is_what_windows_are_judged_on(project: Path, up: Up
         label_rows(ids, model=["another"] * count, label=list(1 - late), known_at=moments, received_at=moments)
     )
     other.close()
-    said = trimtab("ingest", "outcomes", "-p", project).stdout
+    said = typed("ingest", "outcomes", "-p", project).stdout
     assert "labels    delay/outcomes@0: 9 taken, 0 repeated, 0 contradicting" in said
     assert f"labels    delay/outcomes@1: {count} taken, 0 repeated, 9 contradicting" in said
 
@@ -101,10 +101,10 @@ def test_a_table_of_outcomes_is_what_windows_are_judged_on(project: Path, up: Up
         assert report.metrics[metric] == pytest.approx(expected, rel=1e-6)
     # and labels that no prediction of their model has are given up in sight
     wait_for(lambda: (found := read_progress(workspace.run_folder)) and found.unmatched_labels, "some are given up")
-    said = trimtab("status", "-p", project).stdout
+    said = typed("status", "-p", project).stdout
     assert re.search(rf"labels: {2 * count + 9} taken in, [1-9]\d* unmatched", said), said
     # and every row was taken once, whoever looks again
-    trimtab("ingest", "-p", project)
+    typed("ingest", "-p", project)
     labels = workspace.predictions.read_labels()[0]
     own = labels.filter(pl.Series(labels["model"].to_pylist()).eq("delay").to_arrow())
     assert own.num_rows == count + 9

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from e2e.kit import edit_policy, stop_everything
-from kit.commands import trimtab, typed
+from kit.commands import typed
 from kit.sharing import made_once
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.records.control import Decision, Suspicion, WorkflowStep
@@ -74,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         (folder / "definitions.py").write_text(DEFINITIONS)
         (folder / "trimtab.yaml").write_text(POLICY)
         write_examples(folder / "data" / "first.parquet", START, TRAINED)
-        trimtab("run", "-p", folder, "--as-of", TRAINED.isoformat())
+        typed("run", "-p", folder, "--as-of", TRAINED.isoformat())
 
     return made_once(tmp_path_factory, pytestconfig, "refreshed", make)
 
@@ -94,7 +94,7 @@ def bring_rest(folder: Path, days: int, flipped: tuple[float, float] = (0, 0)) -
 
 
 def replay(folder: Path, first: float, last: float) -> Workspace:
-    trimtab("replay", "-p", folder, "--from", day(first).isoformat(), "--to", day(last).isoformat())
+    typed("replay", "-p", folder, "--from", day(first).isoformat(), "--to", day(last).isoformat())
     return open_workspace(folder)
 
 
@@ -112,7 +112,7 @@ def decided(workspace: Workspace, action: str) -> list[Decision]:
 
 def test_refreshes_serve_at_once_and_a_shadow_that_leads_comes_back(folder: Path) -> None:
     # given a model that is refreshed every two days
-    bring_rest(folder, days=DAYS)
+    bring_rest(folder, days=16)
     # when a refresh is due, then its model is fitted on all rows, serves at once, and the one before stays as a shadow
     workspace = replay(folder, 6, 9)
     (refresh,) = decided(workspace, "retrain")
@@ -137,7 +137,7 @@ def test_refreshes_serve_at_once_and_a_shadow_that_leads_comes_back(folder: Path
 
     # then the next model is on probation: it is a shadow first, and serves once it leads
     edit_policy(folder, training={"params": {"wrong_sign": False}, "refit": "after_gates"})
-    workspace = replay(folder, 14, 19)
+    workspace = replay(folder, 14, 16)
     after = [r for r in workspace.metadata.find(Revision, oldest_first=True) if way_back and r.number > way_back.number]
     assert after[0].action == "shadow"
     text = typed("status", "-p", folder).stdout

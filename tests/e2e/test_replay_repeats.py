@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from e2e.kit import stop_everything
-from kit.commands import trimtab
+from kit.commands import typed
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.process_files import send_signal
@@ -88,7 +88,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame.write_parquet(folder / "data" / "orders.parquet")
     (folder / "definitions.py").write_text(DEFINITIONS)
     (folder / "trimtab.yaml").write_text(POLICY.replace("1us, memory", "10s, memory"))
-    trimtab("run", "-p", folder, "--as-of", day(TRAINED_ON))
+    typed("run", "-p", folder, "--as-of", day(TRAINED_ON))
     (folder / "trimtab.yaml").write_text(POLICY)
     return folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from e2e.kit import WINDOW, Up, edit_policy
-from kit.commands import trimtab
+from kit.commands import typed
 from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.loop.steering import read_progress
@@ -37,5 +37,5 @@ def test_an_approved_workflow_still_waits_for_labels_after_a_restart(project: Pa
     up.start()
     # then it waits for labels, so traffic is not held up
     wait_for(idle, "the loop is idle")
-    trimtab("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-15")
+    typed("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-15")
     assert up.interrupt() == 0

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from e2e.kit import WINDOW, Up, edit_policy
-from kit.commands import trimtab
+from kit.commands import typed
 from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.loop.workflow_names import workflow_id
@@ -48,7 +48,7 @@ def test_a_workflow_that_is_killed_at_each_step_finishes_once(project: Path, up:
         up.kill()
     up.start()
     # then the challenger is deployed, compared on new traffic, and promoted or abandoned
-    trimtab("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-22")
+    typed("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-22")
     ends = {"promote", "abandon"}
     wait_for(lambda: ends & set(steps_of(metadata, workflow)), "promote or abandon")
     assert up.interrupt() == 0

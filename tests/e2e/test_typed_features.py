@@ -20,7 +20,7 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
-from kit.commands import trimtab
+from kit.commands import typed
 from kit.waiting import wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.project.workspace import open_workspace
@@ -125,7 +125,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flights().write_parquet(folder / "data" / "flights.parquet")
     (folder / "definitions.py").write_text(DEFINITIONS)
     (folder / "trimtab.yaml").write_text(POLICY)
-    trimtab("run", "-p", folder, "--as-of", TRAINED_UNTIL)
+    typed("run", "-p", folder, "--as-of", TRAINED_UNTIL)
     return folder
 
 
@@ -212,7 +212,7 @@ def test_each_form_of_request_gets_the_scores_of_the_exact_values(project: Path,
     assert frame["fare"].tolist() == table["fare"].to_list()
     assert frame["day"].dt.date.tolist() == table["day"].to_list()
     assert frame["carrier"].tolist() == [*table["carrier"][:2], "(other)"]
-    assert "carrier = Zé" in trimtab("lineage", logged["prediction_id"][2].as_py(), "-p", project).stdout
+    assert "carrier = Zé" in typed("lineage", logged["prediction_id"][2].as_py(), "-p", project).stdout
 
 
 def test_a_value_of_another_type_is_refused_with_its_place(gateway: Any) -> None:
@@ -230,7 +230,7 @@ def test_a_value_of_another_type_is_refused_with_its_place(gateway: Any) -> None
 
 
 def test_a_renamed_carrier_is_named_as_what_drifted(project: Path, gateway: Any) -> None:
-    trimtab("replay", "--from", TRAINED_UNTIL, "--to", END, "-p", project)
+    typed("replay", "--from", TRAINED_UNTIL, "--to", END, "-p", project)
     workspace = open_workspace(project)
     moved = {
         signal.id.split("/")[2][:10]: 1.0 if signal.p is None else signal.p

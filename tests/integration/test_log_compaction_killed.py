@@ -14,7 +14,7 @@ from trimtab.clock import SystemClock
 from trimtab.stores.predictions.contract import START
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
-KILLS = 8
+KILLS = 5
 WRITER = """
 import sys
 from pathlib import Path

@@ -90,14 +90,14 @@ def test_a_slow_shadow_scores_aside_until_it_is_promoted(make: Make) -> None:
     # given a shadow that is too slow for the worker
     project = shadowed(make)
     with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
-        wait_for_comparisons(project, ask(client, 20))
+        wait_for_comparisons(project, ask(client, 8))
         first = process_of(project)
         if sys.platform == "linux":
             assert os.sched_getscheduler(first.pid) == os.SCHED_IDLE
 
         # when its process is killed, then nobody notices, and another one goes on
         first.kill()
-        wait_for_comparisons(project, ask(client, 20))
+        wait_for_comparisons(project, ask(client, 8))
         second = process_of(project, other_than=first.pid)
 
         # a test that pins its version is answered by it

@@ -131,9 +131,9 @@ def test_a_fit_on_all_rows_that_hangs_leaves_the_judged_model(train: Train, tmp_
     run = train("time.sleep(1000 if len(data.y) > 260 else 0)")
     workspace = open_workspace(tmp_path / "project")
     judged = workspace.metadata.get(Run, run)
-    serves, outcome = training_places.refit(workspace, judged, timeout=12 * MICROS["s"])
+    serves, outcome = training_places.refit(workspace, judged, timeout=4 * MICROS["s"])
     assert serves.id == run
-    assert "the judged model serves: the training of model 'delay' did not end within 12s" in outcome
+    assert "the judged model serves: the training of model 'delay' did not end within 4s" in outcome
     workspace.metadata.close()
 
 

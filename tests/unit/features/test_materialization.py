@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
@@ -78,6 +78,7 @@ FEATURE = st.builds(
 )
 
 
+@settings(max_examples=20)  # each makes a store, and reads it at every moment after each of three runs
 @given(
     rows=st.lists(ROW, max_size=18),
     features=st.lists(FEATURE, min_size=1, max_size=4, unique_by=lambda a: a.name),

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
@@ -121,6 +121,7 @@ def exact(rows: TypedMatrix) -> list[Any]:
     return [values.tolist() for _, values in sorted(rows.exact.items())]
 
 
+@settings(max_examples=20)  # each freezes a training set and makes two stores
 @given(ROWS)
 def test_training_gateway_and_log_agree_bit_for_bit(given_rows: list[tuple[Any, ...]]) -> None:
     table = pl.DataFrame(given_rows, schema=TABLE, orient="row").with_columns(

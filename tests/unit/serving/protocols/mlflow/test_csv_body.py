@@ -163,7 +163,7 @@ column_kinds = st.dictionaries(
 )
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(written, column_kinds)
 @example("a,b\n1,x\n1.5,y\n", {"a": "number"})
 @example("a,b\n1,x\n,y\n", {"a": "integer"})

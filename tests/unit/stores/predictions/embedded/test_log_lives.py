@@ -142,4 +142,4 @@ class LogLife(RuleBasedStateMachine):
 
 
 TestLogLife = LogLife.TestCase
-TestLogLife.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLogLife.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
