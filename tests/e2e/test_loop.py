@@ -25,7 +25,6 @@ SELDOM = {
     "comparison",
     "resolution",
     "workflow_step",
-    "comparison",
     "token",
     "token_revocation",
     "log_gap",
