@@ -134,6 +134,7 @@ function replaceParts(selector, fresh) {
   const old = document.querySelector(selector), made = fresh.querySelector(selector);
   if (!old || !made) return;
   if (selector !== "#content") { if (served(old) !== made.innerHTML) replace(old, made); return; }
+  for (const part of [...old.children]) if (part.id && part.id !== "news" && !made.querySelector(`#${CSS.escape(part.id)}`)) part.remove();
   for (const part of [...made.children]) {
     const same = part.id ? document.getElementById(part.id) : null;
     if (part.id === "news" || part.matches(".where, .sentence")) continue;
