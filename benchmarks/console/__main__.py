@@ -1,6 +1,7 @@
 """python -m benchmarks.console PROJECT: pages in Chromium, memory of the console, the gateway's p99 beside 50 viewers.
 
-PROJECT is a folder with a replayed project, such as one of `make demo` (the default, demo/). Paint and drawing are
+PROJECT is a folder with a replayed project, such as one of `make demo` (the default, demo/), or with the records of
+10,000 windows and 50 models, which `python -m benchmarks.console.large_project PROJECT` makes. Paint and drawing are
 those of a browser without cache, in a new context each time; the first load of each page comes after a restart of the
 console, so nothing that it keeps helps.
 """
