@@ -262,7 +262,7 @@ class FactReader:
             what, command, path = f"{of} {name} are old", "trimtab features", "/data"
         usual = signal.effect.get("limit", signal.effect.get("expected"))
         word = "limit" if "limit" in signal.effect else "usual"
-        figure = f"{signal.statistic} {wording.metric(signal.value)}"
+        figure = f"{signal.statistic}: {wording.metric(signal.value)}"
         figure += "" if usual is None else f", {word} {wording.metric(usual)}"
         figure += "" if signal.p_seq is None else f", p_seq {wording.p_value(signal.p_seq)}"
         severity = (

@@ -13,6 +13,7 @@ from trimtab.records.alert_records import SEVERITIES, Alert, Severity
 
 MOST_SHOWN = 20
 """Alerts that a message shows one by one; the others are counted."""
+TYPE = "font-family:system-ui,sans-serif;font-size:14px;line-height:20px"
 LINK = "color:#0a58ca"
 COLOURS: dict[Severity, str] = {"minor": "#57606a", "moderate": "#8a5a00", "severe": "#b42318"}
 
@@ -56,10 +57,11 @@ def compose(
         text="\n\n".join(filter(None, [head, *(each.text() for each in listed), last, foot])) + "\n",
         html="".join(
             [
+                f'<div style="{TYPE}">',
                 f"<p>{escape(head)}</p>" if head else "",
                 *(each.html() for each in listed),
                 f"<p>{escape(last)}</p>" if last else "",
-                f'<p style="color:#57606a;font-size:12px">{escape(foot)}</p>',
+                f'<p style="color:#57606a;font-size:12px">{escape(foot)}</p></div>',
             ]
         ),
         markdown="\n\n".join(filter(None, [head, *(each.markdown() for each in listed), last, f"_{foot}_"])),
@@ -84,15 +86,15 @@ def _weight(alert: Alert) -> tuple[bool, int]:
 def _title(shown: Sequence[Alert], project: str, severity: Severity) -> str:
     if len(shown) == 1:
         return f"[{severity}] {shown[0].title}"
-    events = Counter(alert.event.replace("_", " ") for alert in shown)
+    events = Counter({"kpi": "KPI"}.get(alert.event, alert.event.replace("_", " ")) for alert in shown)
     counts = ", ".join(f"{count} {event}" for event, count in events.most_common())
     replayed = "replay: " if all(alert.replayed for alert in shown) else ""
     return f"[{severity}] {project}: {replayed}{len(shown)} alerts ({counts})"
 
 
 def _span(shown: Sequence[Alert]) -> str:
-    first, last = shown[0].at, shown[-1].at
-    return f"{len(shown)} alerts, {wording.instant(first)} to {wording.instant(last)}"
+    times = dict.fromkeys(wording.instant(alert.at) for alert in (shown[0], shown[-1]))
+    return f"{len(shown)} alerts, {' to '.join(times)}"
 
 
 @dataclass(frozen=True)
@@ -129,5 +131,7 @@ class _Lines:
         lines = [f"**{self.alert.severity}**: {title}"]
         for label, text in self.facts:
             code = label == "next" and text == self.alert.command
-            lines.append(f"- {label}: " + (f"`{text}`" if code else text))
+            lines.append(
+                f"- {label}: " + (", or: ".join(f"`{each}`" for each in text.split(", or: ")) if code else text)
+            )
         return "\n".join(lines)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from trimtab import timestamps
-from trimtab.clock import from_micros
+from trimtab.clock import from_micros, to_micros, to_utc
 from trimtab.data.connectors.database_access import DatabaseAccess, quoted, subquery
 from trimtab.errors import DataError, nearest
 
@@ -48,6 +48,22 @@ class KpiQuery:
             if self._sample is None and not self._look(connection):
                 return [Sums(0, 0.0, 0) for _ in windows]
             return [self._one(connection, start, end) for start, end in windows]
+
+    def rows(self, start: int, end: int) -> list[tuple[int, float, str | None]]:
+        """Return time (microseconds), value and entity of the rows in a half-open stretch. Raises as `sums`."""
+        names = [self._timestamp, self._value, *([self._entity] if self._entity is not None else [])]
+        time = quoted(self._timestamp)
+        statement = (
+            f"SELECT {', '.join(map(quoted, names))} FROM {self._rows} "
+            f"WHERE {time} >= :start AND {time} < :end AND {quoted(self._value)} IS NOT NULL"
+        )
+        with self._database.connected(read_only=True) as connection:
+            if not self._look(connection):
+                return []
+            bound = {"start": self._bound(start), "end": self._bound(end)}
+            _, found = self._database.all_rows(connection, statement, bound)
+        entities = [None if len(row) < 3 or row[2] is None else str(row[2]) for row in found]
+        return [(self._micros(row[0]), float(row[1]), entity) for row, entity in zip(found, entities, strict=True)]
 
     def check(self) -> str:
         """Return a sentence about the query. Raises DataError, Unreachable or MissingExtra."""
@@ -100,6 +116,16 @@ class KpiQuery:
         if isinstance(sample, str):
             return _as_text(at, sample, self._wrong)
         raise self._wrong()
+
+    def _micros(self, time: Any) -> int:
+        if isinstance(time, datetime):
+            return to_micros(to_utc(time) if time.tzinfo is not None else time.replace(tzinfo=UTC))
+        if isinstance(time, date):
+            return to_micros(datetime(time.year, time.month, time.day, tzinfo=UTC))
+        found = timestamps.micros(time)
+        if found is None:
+            raise self._wrong()
+        return found
 
     def _wrong(self) -> DataError:
         return DataError(

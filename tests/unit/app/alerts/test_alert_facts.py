@@ -174,8 +174,8 @@ def test_views_over_their_limit_and_tables_out_of_the_usual_are_old(book: Metada
         book.put(old(day, "weather", hours, p_seq=0.02 if hours > 1 else 1.0))
     book.put(signal(window_report(6), "volume", value=0.0, p_seq=0.001, subject="weather"))
     found = [(a.title, a.figure) for a in read(book) if a.event == "freshness"]
-    view = ("delay: values of view history are old", "test 2.00, limit 1.00")
-    rows = ("delay: rows of table weather are old", "test 2.00, p_seq 0.020")
+    view = ("delay: values of view history are old", "test: 2.00, limit 1.00")
+    rows = ("delay: rows of table weather are old", "test: 2.00, p_seq 0.020")
     assert sorted(found) == sorted([view, view, rows, rows])
 
 

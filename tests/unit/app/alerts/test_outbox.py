@@ -121,7 +121,7 @@ def test_one_alert_reads_as_a_note() -> None:
 def test_several_are_counted_and_two_about_one_record_are_one() -> None:
     ask = alert("ask", event="review", waits=True, refers_to="d1", title="delay: retrain?")
     text = composed(alert("drift", refers_to="d1", severity="severe"), ask, alert("gap", event="log_gap"))
-    assert text.startswith("[moderate] flights: 2 alerts (1 review, 1 log gap)\n2 alerts, 2 Mar 2026, 12:00 UTC to")
+    assert text.startswith("[moderate] flights: 2 alerts (1 review, 1 log gap)\n2 alerts, 2 Mar 2026, 12:00 UTC\n")
     assert "delay: retrain?" in text
     assert "delay: drift" not in text
 
