@@ -13,7 +13,7 @@ import pytest
 
 from integration.gateway_project import GatewayProject
 from kit.alert_project import make_alert_project
-from kit.commands import trimtab
+from kit.commands import typed
 from kit.decisions import decide
 from kit.receivers import MailServer, Webhook, mail_server, webhook
 from kit.waiting import wait_for
@@ -139,9 +139,9 @@ def test_a_secret_reaches_its_channel_and_nothing_else(
     wait_for(lambda: channel_states(project.workspace)[0].failures, "the channel fails")
     assert hook.paths[0] == "/hook/correct%20horse%2Fbattery@staple"
     monkeypatch.setenv("HOOK_TOKEN", SECRET)
-    said = [trimtab("alerts", action, "-p", project.folder, check=False) for action in ("test", "list", "pending")]
+    said = [typed("alerts", action, "-p", project.folder, check=False) for action in ("test", "list", "pending")]
     assert "500" in said[0].stdout
-    texts = [each.stdout + each.stderr for each in said] + [trimtab("doctor", "-p", project.folder, check=False).stdout]
+    texts = [each.stdout + each.stderr for each in said] + [typed("doctor", "-p", project.folder, check=False).stdout]
     project.kill()
     texts += [path.read_bytes().decode("latin-1") for path in project.folder.rglob("*") if path.is_file()]
     for word in ("correct horse", "correct%20horse", "battery"):

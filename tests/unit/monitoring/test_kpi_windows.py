@@ -357,10 +357,13 @@ def test_a_query_is_asked_for_each_window_that_the_models_own_have_reached_and_o
 
 
 def test_the_mean_of_a_query_has_no_value_where_it_has_no_rows(shop: Shop) -> None:
-    shop.served(range(3))
+    shop.served(range(4))
     shop.sold = [(0.5, 10), (0.6, 20), (2.5, 7)]
-    shop.monitor(Kpi("revenue", query="SELECT ...", aggregation="mean")).step()
+    monitor = shop.monitor(Kpi("revenue", query="SELECT ...", aggregation="mean"))
+    monitor.step()
+    monitor.step()
     assert shop.values() == [(0, 1, 15.0, 2), (2, 1, 7.0, 1)]
+    assert shop.asked == [*range(-30, 4)], "each once"
 
 
 @pytest.mark.parametrize(("better", "lost"), [("better", 40.0), ("worse", -40.0)])

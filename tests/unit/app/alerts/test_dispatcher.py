@@ -20,7 +20,7 @@ from trimtab.app.alerts.message_text import Message
 from trimtab.app.project import process_files
 from trimtab.app.project.workspace import Workspace
 from trimtab.policy.alert_channels import Channel
-from trimtab.records.alert_records import Alert, AlertMessage
+from trimtab.records.alert_records import Alert, AlertMessage, AlertPosition
 from trimtab.records.loop_pulse import PULSE, LoopPulse
 from trimtab.records.stream_progress import PROGRESS, IngestionProgress, StreamProgress
 from trimtab.testing.judged import DAY, FIRST
@@ -155,6 +155,17 @@ def test_a_channel_that_hangs_holds_up_nothing(world: World) -> None:
     world.pass_time()
     assert world.titles("mail") == [REVIEW.format(1), REVIEW.format(2)]
     assert channel_states(world.workspace)[0].sending_since is not None
+
+
+def test_records_that_are_read_again_are_not_told_again(world: World) -> None:
+    world.decide(1)
+    world.pass_time()
+    now = world.clock.now()
+    world.workspace.metadata.put(AlertPosition(id="alert_position/99", created_at=now, number=99, newest={}))
+    world.restart()
+    world.dispatcher.step()
+    world.pass_time()
+    assert world.titles("ops") == [REVIEW.format(1)]
 
 
 def test_a_record_that_two_processes_read_is_one_alert(world: World) -> None:

@@ -61,7 +61,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     opened = open_workspace(folder)
     answered = {
         "model": ["churn"] * 6,
-        "event_time": [to_micros(FIRST + hour * HOUR) for hour, *_ in ANSWERS] + [to_micros(FIRST + HOUR)] * 2,
+        "event_time": [to_micros(FIRST + hour * HOUR) for hour, *_ in ANSWERS] + [to_micros(FIRST + 3 * HOUR)] * 2,
         "entities": [[("shop", shop)] for shop in [*(shop for _, shop, *_ in ANSWERS), "c", "c"]],
         "version": [version for _, _, version, _ in ANSWERS] + [9, 8],
         "role": [role for *_, role in ANSWERS] + ["shadow", "champion"],
