@@ -21,7 +21,7 @@ from trimtab.definitions.models import Model
 from trimtab.errors import UsageError
 from trimtab.features.corrections import current
 from trimtab.records.monitoring import KpiPoint
-from trimtab.stats.student_t import t_quantile
+from trimtab.stats.exact_tests import t_quantile
 from trimtab.stores.metadata.contract import Between
 from trimtab.stores.predictions.contract import START
 

@@ -59,7 +59,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
             "INSERT INTO orders VALUES (?, ?, ?)", [*zip(texts, rows["shop"], rows["amount"], strict=True)]
         )
     opened = open_workspace(folder)
-    answered = {
+    answered: dict[str, list[Any]] = {
         "model": ["churn"] * 6,
         "event_time": [to_micros(FIRST + hour * HOUR) for hour, *_ in ANSWERS] + [to_micros(FIRST + 3 * HOUR)] * 2,
         "entities": [[("shop", shop)] for shop in [*(shop for _, shop, *_ in ANSWERS), "c", "c"]],
