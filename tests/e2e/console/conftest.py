@@ -27,11 +27,12 @@ REPLAYED_UNTIL = "2013-03-17"
 def replayed_flights(
     trained_flights: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Path:
-    """The small project after two weeks of traffic, with a review that waits."""
+    """The small project after two weeks of traffic, and a challenger of its champion."""
 
     def play(folder: Path) -> None:
         shutil.copytree(trained_flights, folder)
         trimtab("replay", "-p", folder, "--from", TRAINED_UNTIL.isoformat(), "--to", REPLAYED_UNTIL)
+        trimtab("run", "-p", folder, "--as-of", REPLAYED_UNTIL)
 
     return made_once(tmp_path_factory, pytestconfig, "replayed", play)
 

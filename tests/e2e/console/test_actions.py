@@ -16,7 +16,7 @@ from trimtab.app.gateway import tokens
 from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.project.console_process import running_console
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.records.control import Resolution, RetrainRequest, WorkflowStep
+from trimtab.records.control import Decision, Resolution, RetrainRequest, WorkflowStep
 from trimtab.records.data import QuarantineEnd
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision, TokenRevocation
@@ -52,14 +52,15 @@ def newest(workspace: Workspace, kind: type[Record]) -> Record | None:
     return latest(workspace.metadata, kind)
 
 
-def test_a_rollback_restores_what_served_before(watched: Watched, workspace: Workspace) -> None:
+def test_a_promotion_and_its_rollback_are_revisions(watched: Watched, workspace: Workspace) -> None:
     before = newest(workspace, Revision)
     assert isinstance(before, Revision)
     page = watched.open("/models/delay")
-    confirm(page, "Roll back")
-    after = newest(workspace, Revision)
-    assert isinstance(after, Revision)
-    assert (after.number, after.action, after.reason) == (before.number + 1, "rollback", REASON)
+    for number, (verb, action) in enumerate((("Promote", "promote"), ("Roll back", "rollback")), before.number + 1):
+        confirm(page, verb)
+        after = newest(workspace, Revision)
+        assert isinstance(after, Revision)
+        assert (after.number, after.action, after.reason) == (number, action, REASON)
 
 
 def test_a_retraining_is_asked_for_once_however_often_the_button_is_pressed(
@@ -135,7 +136,8 @@ def test_keys_open_sections_and_can_be_turned_off(watched: Watched) -> None:
 
 @pytest.fixture
 def steered(project: Path) -> Iterator[Up]:
-    """`trimtab up` with the console, which asks for a token."""
+    """`trimtab up` with a review that waits, and a console that asks for a token."""
+    decide(open_workspace(project), "review", start=WINDOW)
     edit_policy(project, console={"authentication": "tokens", "port": 0})
     up = Up(project, "--console")
     up.start()
@@ -154,12 +156,13 @@ def signed_in(browser: Browser, address: str, secret: str) -> Watched:
 
 
 def test_an_approval_in_the_page_moves_the_waiting_retraining(browser: Browser, steered: Up) -> None:
-    # given a loop with a review that waits, a viewer and an approver
+    # given a viewer and an approver
     workspace = open_workspace(steered.folder)
     wait_for(lambda: running_console(workspace.run_folder) is not None, "the console runs")
     found = running_console(workspace.run_folder)
     assert found is not None
-    decision = decide(workspace, "review", start=WINDOW)
+    decision = newest(workspace, Decision)
+    assert isinstance(decision, Decision)
     secrets = {
         role: tokens.create(workspace.metadata, workspace.clock, role, verbs=("read",), role=role, by="test")[1]
         for role in ("viewer", "approver")
