@@ -86,17 +86,19 @@ def test_held_rows_are_those_without_an_answer_and_personal_data_is_hidden(works
         CheckFailure(column="name", check="not_null", rows=2, example="Ann"),
         CheckFailure(column="delay", check="in_range(0, 9)", rows=1, example="77"),
     )
-    workspace.metadata.put(table_version(0), check_report(0, *failures, failing=3))
+    workspace.metadata.put(table_version(0), check_report(0, *failures, failing=4))
     (held,) = held_batches(workspace)
-    assert (held.held, [failure.example for failure in held.failures]) == (3, ["***", "77"])
-    assert data_overview(workspace).sentence == "1 table; 3 rows of flights are held in quarantine."
+    assert (held.held, [failure.example for failure in held.failures]) == (4, ["***", "77"])
+    assert data_overview(workspace).sentence == "1 table; 4 rows of flights are held in quarantine."
     end = QuarantineEnd(
         id="e1", created_at=FIRST, table="flights", batch="batch0", report="report0", source="0.csv", rows=(1, 2),
         outcome="dropped", reason="test", by="ann",
     )  # fmt: skip
     workspace.metadata.put(end)
-    assert [batch.held for batch in held_batches(workspace)] == [1]
+    assert [batch.held for batch in held_batches(workspace)] == [2]
     workspace.metadata.put(msgspec.structs.replace(end, id="e2", rows=(2, 3), outcome="released"))
+    assert [batch.held for batch in held_batches(workspace)] == [1], "a row that was answered twice counts once"
+    workspace.metadata.put(msgspec.structs.replace(end, id="e3", rows=(4,)))
     assert list(held_batches(workspace)) == []
     assert data_overview(workspace).sentence.endswith("no row is held in quarantine.")
 
