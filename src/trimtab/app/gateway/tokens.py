@@ -92,12 +92,6 @@ def statuses(metadata: Metadata, clock: Clock) -> list[TokenStatus]:
     return [TokenStatus(token, _state(token, revoked, now), revoked.get(token.id)) for token in metadata.find(Token)]
 
 
-def holder(metadata: Metadata, clock: Clock, secret: str) -> Token | None:
-    """Return the valid token with a secret, or None."""
-    digest = hashlib.sha256(secret.encode()).hexdigest()
-    return next((s.token for s in statuses(metadata, clock) if s.state == "valid" and s.token.sha256 == digest), None)
-
-
 def revoke(metadata: Metadata, clock: Clock, name: str, *, reason: str, by: str) -> TokenRevocation:
     """End a token by its name or id; the gateway refuses it within a poll. Raises UsageError.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.gateway.tokens import holder
+from trimtab.app.gateway.tokens import statuses
 from trimtab.app.operations.actors import Actor, actor_of
 from trimtab.app.operations.token_orders import create_token, revoke_token
 from trimtab.app.project.workspace import Workspace
@@ -22,14 +22,11 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_the_holder_of_a_token_has_its_role_on_its_models_until_it_is_revoked(workspace: Workspace) -> None:
-    made, secret = create_token(workspace, ROOT, "ann", models=["delay"], role="approver", reason="on duty")
+    made, _ = create_token(workspace, ROOT, "ann", models=["delay"], role="approver", reason="on duty")
     assert (made.by, made.reason) == ("root", "on duty")
-    found = holder(workspace.metadata, workspace.clock, secret)
-    assert found == made
     assert actor_of(made) == Actor(name="ann", role="approver", models=("delay",))
     revoke_token(workspace, ROOT, "ann", reason="left the team")
-    assert holder(workspace.metadata, workspace.clock, secret) is None
-    assert holder(workspace.metadata, workspace.clock, "tt_guessed") is None
+    assert [each.state for each in statuses(workspace.metadata, workspace.clock)] == ["revoked"]
 
 
 @pytest.mark.parametrize(
