@@ -7,9 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from httpx import Response
 
 from integration.gateway_project import GatewayProject
 from kit.consoles import browser
@@ -24,7 +24,7 @@ from trimtab.stores.metadata.contract import latest
 ROOT = Actor(name="root", role="admin")
 ANSWER = "/api/v1/models/delay/decisions/1/resolution"
 REASON = "the new terminal is open"
-Ask = Callable[..., Response]
+Ask = Callable[..., Any]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def ask(project: GatewayProject) -> Ask:
         role: create_token(project.workspace, ROOT, role, role=role)[1] for role in ("viewer", "developer", "approver")
     }
 
-    def post(role: str, verdict: str, *, key: str, reason: str = REASON, path: str = ANSWER) -> Response:
+    def post(role: str, verdict: str, *, key: str, reason: str = REASON, path: str = ANSWER) -> Any:
         headers = {"authorization": f"Bearer {secrets[role]}", "idempotency-key": key}
         return client.post(path, json={"verdict": verdict, "reason": reason}, headers=headers)
 

@@ -34,7 +34,8 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
 
 
 def test_pages_of_the_api_are_all_decisions_once(client: TestClient) -> None:
-    numbers, after = [], ""
+    numbers: list[int] = []
+    after: str | None = ""
     while after is not None:
         found = client.get("/api/v1/decisions", params={"limit": 3, "after": after}).json()
         numbers += [row["number"] for row in found["rows"]]
