@@ -169,7 +169,7 @@ def test_a_replay_sends_times_of_all_ages(workspace: Workspace, bundle: Bundle) 
     """Integers of 1966 to 1973 are refused, so a replay writes times as text."""
     replay = Replay(workspace, workspace.model("m"), start=START, end=START + timedelta(hours=3))
     times = pl.Series([START.replace(year=1970), None, START] + [START] * (replay.rows.height - 3))
-    bodies = [msgspec.json.decode(body) for body in replay._bodies(replay.rows.with_columns(signup=times))]
+    bodies = [msgspec.json.decode(body) for body in replay.bodies(replay.rows.with_columns(signup=times))]
     sent = [{one["name"]: (one["datatype"], one["data"]) for one in body["inputs"]} for body in bodies]
     assert sent[0]["signup"] == ("BYTES", ["1970-01-01T00:00:00.000000Z"])
     assert sent[1]["signup"] == ("BYTES", [None])
