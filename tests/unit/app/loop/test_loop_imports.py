@@ -18,3 +18,17 @@ print([name for name in heavy if name in sys.modules])
 def test_the_loop_and_a_replay_import_no_library_that_trains() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+ALERTS = """
+import sys
+import trimtab.cli.alerts.alerting
+
+heavy = ("apprise", "dbos", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "sqlalchemy")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_the_process_that_sends_alerts_stays_small() -> None:
+    done = subprocess.run([sys.executable, "-c", ALERTS], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
