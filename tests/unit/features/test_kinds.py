@@ -183,7 +183,7 @@ def test_batch_timelines_and_requests_say_what_the_oracle_says(random: Random, o
         online.close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(random=RANDOM)
 def test_rows_that_become_known_later_change_nothing(random: Random, bits: Bits) -> None:
     rows, moment, view = history(random), random.randint(-5, 60), view_of(features(random), **options(random))

@@ -61,7 +61,7 @@ def requested(
     return [[None if math.isnan(value) else float(value) for value in row] for row in table]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(random=RANDOM)
 def test_batch_stream_and_request_say_what_the_oracle_says(random: Random, oracle: Oracle, bits: Bits) -> None:
     aggregations = features(random)

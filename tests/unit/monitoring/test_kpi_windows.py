@@ -315,7 +315,7 @@ def test_a_column_of_text_is_refused(shop: Shop, caplog: pytest.LogCaptureFixtur
 DAYS = st.lists(st.tuples(st.floats(0, 45), st.floats(-1e3, 1e3)), min_size=1, max_size=15)
 
 
-@settings(max_examples=12)  # each makes two databases
+@settings(max_examples=8)  # each makes two databases
 @given(points=DAYS, looks=st.sets(st.integers(0, 14)), kills=st.sets(st.integers(0, 14)))
 def test_what_is_written_does_not_depend_on_looks_and_restarts(
     tmp_path_factory: pytest.TempPathFactory, points: list[tuple[float, float]], looks: set[int], kills: set[int]
