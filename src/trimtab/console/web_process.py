@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable
 
 import msgspec
 import uvicorn
 
+from trimtab.app.alerts.running import watch_loop
 from trimtab.app.project.console_process import ANNOUNCEMENT, ConsoleAnnouncement
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
@@ -55,9 +57,13 @@ def serve(
     )
     write_atomically(path, msgspec.json.encode(announcement))
     say(f"console  {announcement.url}")
+    ending = threading.Event()
+    watcher = threading.Thread(target=watch_loop, args=(workspace, ending.is_set), daemon=True)
+    watcher.start()  # a loop that stands still cannot tell it
     try:
         uvicorn.Server(settings).run(sockets=[listener])
     finally:
+        ending.set()
         path.unlink(missing_ok=True)
 
 

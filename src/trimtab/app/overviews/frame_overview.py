@@ -19,8 +19,8 @@ from trimtab.stores.metadata.contract import latest
 class FrameOverview(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a project in a few values.
 
-    waiting: reviews without an answer. data_to: end of the newest window of event time. seen_at: when its report was
-    written. stale: why nothing new comes, with the command that helps; empty while all runs.
+    waiting: reviews without an answer. data_to: end of the latest closed window of event time. seen_at: when its report
+    was written. stale: why nothing new comes, with the command that helps; empty while all runs.
     """
 
     waiting: int
@@ -32,7 +32,10 @@ class FrameOverview(msgspec.Struct, frozen=True, kw_only=True):
 def frame_overview(workspace: Workspace) -> FrameOverview:
     """Return what every page shows around its content."""
     metadata = workspace.metadata
-    newest = latest(metadata, WindowReport)
+    closed = [
+        latest(metadata, WindowReport, model=name, stage="closed") for name in workspace.project.definitions.models
+    ]
+    newest = max((each for each in closed if each is not None), key=lambda each: each.end, default=None)
     return FrameOverview(
         waiting=_waiting(workspace),
         data_to=None if newest is None else newest.end,

@@ -93,7 +93,7 @@ def test_up_tells_what_happens_and_leaves_the_gateway_of_another(workspace: Work
             rollouts.deploy(bundle, cause="1", reason="a test", by="tests")
         workspace.clock.sleep(1.0)
 
-    up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(3, deploy))
+    up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(3, deploy), with_console=False)
     assert said[1] == "gateway  http://127.0.0.1:18080 (was running already)"
     assert said[2].endswith("the gateway was not started here, and goes on")
     (event,) = [line for line in said if "revision 1: champion 1 (100 %)" in line]
@@ -132,7 +132,7 @@ def test_a_store_that_is_away_pauses_the_loop_and_ends_nothing(
     monkeypatch.setattr(Steering, "step", failing_step)
     monkeypatch.setattr(Steering, "launch", failing_launch)
     monkeypatch.setattr(up_module, "_wait", lambda workspace, gateway, stop, seconds: pauses.append(seconds))
-    up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(6))
+    up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(6), with_console=False)
     # then it pauses, longer the second time, and goes on with a loop that begins from the records
     assert (pauses, len(opened), len(steps)) == ([1.0, 2.0], 3, 5)
     assert "serving goes on" in caplog.text
@@ -144,7 +144,7 @@ def test_a_store_that_is_away_pauses_the_loop_and_ends_nothing(
 def test_a_second_up_is_refused_before_it_does_anything(workspace: Workspace) -> None:
     said = list[str]()
     with only_loop(workspace, "trimtab up"), pytest.raises(Locked, match="A project has one loop"):
-        up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(0))
+        up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(0), with_console=False)
     assert said == []
 
 
