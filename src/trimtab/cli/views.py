@@ -119,11 +119,11 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             console.print(f"{line} {escape('; '.join(d['reasons']))}", soft_wrap=True)
         _show_labels(console, model)
         money = model["money"]
-        per_1000 = money["serving_per_1000"]
+        per_million = money["serving_per_million"]
         console.print(
             f"money: {money['training']:.4f} {money['currency']} for {plural(money['runs'], 'training')}, "
             f"{money['serving']:.4f} for serving"
-            + (f" ({per_1000:.6f} per 1,000 predictions)" if per_1000 is not None else "")
+            + (f" ({per_million:.3g} per 1,000,000 answers)" if per_million is not None else "")
         )
     for one in found["streams"]:
         console.print(escape(progress_line(msgspec.convert(one, StreamProgress))), soft_wrap=True)

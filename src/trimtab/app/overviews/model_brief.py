@@ -270,8 +270,8 @@ def _drift_fact(workspace: Workspace, judged: Decision) -> Fact:
 def _lost_fact(policy: Policy, months: Month, judged: Decision | None) -> Fact:
     currency = policy.impact.currency
     avoidable = 0.0 if judged is None else judged.impact_per_day
-    level = "" if judged is None else f" ({judged.impact} impact)"
-    usual = f"avoidable: {money(avoidable, currency)} a day{level}" if avoidable > 0 else "none of it was avoidable"
+    avoided = f"{money(avoidable, currency)} a day" if avoidable > 0 else "nothing"
+    usual = "" if judged is None else f"newest judged window: {avoided} avoidable ({judged.impact} impact)"
     return Fact(
         name="lost",
         label=f"lost in {months.name}",

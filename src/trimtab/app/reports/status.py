@@ -18,6 +18,7 @@ from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.answer_money import cost_per_million
 from trimtab.app.reports.kpi_streams import kpi_streams
 from trimtab.app.reports.label_waits import estimates, label_waits
 from trimtab.clock import from_micros, to_micros
@@ -48,10 +49,10 @@ KEPT_AFTER = 100
 
 
 class ServingCost(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows and money of all closed windows up to one. last: id of its report."""
+    """Money and rows answered of all closed windows up to one. last: id of its report."""
 
     last: str
-    rows: int
+    answers: int
     cost: float
 
 
@@ -164,20 +165,19 @@ def _since(workspace: Workspace, model: str, assignment: Assignment) -> str:
 def _money(workspace: Workspace, model: str) -> dict[str, Any]:
     runs = workspace.metadata.find(Run, model=model)
     served = _served(workspace, model)
-    serving, rows = served.cost, served.rows
     return {
         "currency": workspace.project.policy.impact.currency,
         "training": sum(run.cost for run in runs),
         "runs": len(runs),
-        "serving": serving,
-        "serving_per_1000": 1000 * serving / rows if rows else None,
+        "serving": served.cost,
+        "serving_per_million": cost_per_million(served.cost, served.answers),
     }
 
 
 def _served(workspace: Workspace, model: str) -> ServingCost:
     """Return what closed windows cost in all; the sum up to some window ago is kept in a file, which is a hint."""
     path = workspace.run_folder / SERVED.format(model=model)
-    known = ServingCost(last="", rows=0, cost=0.0)
+    known = ServingCost(last="", answers=0, cost=0.0)
     with suppress(OSError, msgspec.DecodeError, NotFound):
         found = msgspec.json.decode(path.read_bytes(), type=ServingCost)
         workspace.metadata.get(WindowReport, found.last)
@@ -186,9 +186,9 @@ def _served(workspace: Workspace, model: str) -> ServingCost:
     windows = newest_until(workspace.metadata, WindowReport, lambda w: w.id == known.last, **where)
     if not windows:
         return known
-    rows = known.rows + sum(w.rows for w in windows)
+    answers = known.answers + sum(w.served_rows for w in windows)
     cost = math.fsum([known.cost, *(w.metrics.get("cost", 0.0) for w in windows)])
-    served = ServingCost(last=windows[0].id, rows=rows, cost=cost)
+    served = ServingCost(last=windows[0].id, answers=answers, cost=cost)
     if len(windows) >= KEPT_AFTER:
         with suppress(OSError):
             write_atomically(path, msgspec.json.encode(served))

@@ -48,6 +48,9 @@ def test_figures_money_and_bands_are_those_of_the_records(served: Served, task: 
     assert page.now.month is not None
     assert page.now.month.lost == pytest.approx(math.fsum(w.metrics["money_lost"] for w in windows))
     assert fact(page, "lost")[0] == money(page.now.month.lost, known["money"]["currency"])
+    avoided = decisions[0].impact_per_day
+    said = f"{money(avoided, known['money']['currency'])} a day" if avoided > 0 else "nothing"
+    assert fact(page, "lost")[1] == f"newest judged window: {said} avoidable ({decisions[0].impact} impact)"
     newest = windows[-1]
     assert fact(page, "labels")[1] == f"{count(newest.labelled)} of {count(newest.rows)}"
     assert fact(page, "p99") == (f"{metric(newest.metrics['p99_ms'])} ms", "limit 250 ms")

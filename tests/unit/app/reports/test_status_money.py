@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from e2e.small_project import write_project
+from trimtab.app.overviews.cost.cost_overview import cost_overview
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports import status as status_module
 from trimtab.app.reports.status import SERVED, ServingCost, status
@@ -23,32 +24,40 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 def close(workspace: Workspace, *days: int) -> None:
     for day in days:
         window = window_report(day, stage="closed", metrics={"cost": 0.5})
-        workspace.metadata.put(msgspec.structs.replace(window, model="m", id=f"m/{day}/closed", rows=100))
+        workspace.metadata.put(
+            msgspec.structs.replace(window, model="m", id=f"m/{day}/closed", rows=300, served_rows=100)
+        )
 
 
 def cost(workspace: Workspace) -> tuple[float, float | None]:
     money = status(workspace)["models"]["m"]["money"]
-    return money["serving"], money["serving_per_1000"]
+    return money["serving"], money["serving_per_million"]
 
 
 def test_the_sum_goes_on_from_the_one_that_was_kept(workspace: Workspace) -> None:
     close(workspace, 0, 1, 2, 3)
-    assert cost(workspace) == (2.0, 5.0)
+    assert cost(workspace) == (2.0, 5000.0)
     kept = workspace.run_folder / SERVED.format(model="m")
     assert msgspec.json.decode(kept.read_bytes(), type=ServingCost) == ServingCost(
-        last="m/3/closed", rows=400, cost=2.0
+        last="m/3/closed", answers=400, cost=2.0
     )
     close(workspace, 4)
-    assert cost(workspace) == (2.5, 5.0)
+    assert cost(workspace) == (2.5, 5000.0)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", msgspec.json.encode(ServingCost(last="m/99/closed", rows=9, cost=9.0))]
+    "content", [b"", b"{}", msgspec.json.encode(ServingCost(last="m/99/closed", answers=9, cost=9.0))]
 )
 def test_a_kept_sum_that_does_not_fit_is_left(workspace: Workspace, content: bytes) -> None:
     close(workspace, 0, 1)
     (workspace.run_folder / SERVED.format(model="m")).write_bytes(content)
-    assert cost(workspace) == (1.0, 5.0)
+    assert cost(workspace) == (1.0, 5000.0)
+
+
+def test_cost_of_answers_is_that_of_the_page(workspace: Workspace) -> None:
+    close(workspace, 0, 1)
+    (of_page,) = cost_overview(workspace).models
+    assert cost(workspace) == (of_page.serving, of_page.per_million) == (1.0, 5000.0)
 
 
 def test_nothing_was_served_yet(workspace: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""What each model costs and what its mistakes cost: by month of event time, run, decision and 1,000,000 predictions."""
+"""What each model costs and what its mistakes cost: by month of event time, run, decision and 1,000,000 answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trimtab.app.overviews import wording
 from trimtab.app.overviews.cost.month_sums import ModelSums, model_sums
 from trimtab.app.overviews.system.storage import FolderSize, storage
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.answer_money import cost_per_million
 from trimtab.control.history import spent
 from trimtab.control.holds import event_time
 from trimtab.records.control import WorkflowStep
 from trimtab.records.training import REFIT, DatasetVersion, Run
 from trimtab.units import plural
 
-MILLION = 1_000_000
 NO_COSTS = "the policy names no costs of mistakes (impact.cost)"
 NO_SHADOW = "no earlier version serves as a shadow"
 
@@ -55,7 +55,7 @@ class ModelCost(msgspec.Struct, frozen=True, kw_only=True):
     trainings: int
     predictions: int
     per_million: float | None
-    """Serving cost of 1,000,000 predictions; None without predictions."""
+    """Serving cost of 1,000,000 answers to clients; None without answers."""
     decisions: int
     """That started a training."""
     per_decision: float | None
@@ -181,7 +181,7 @@ def _model(workspace: Workspace, model: str, sums: ModelSums, months: Sequence[M
         serving=serving,
         trainings=sum(each.trainings for each in months),
         predictions=predictions,
-        per_million=MILLION * serving / predictions if predictions else None,
+        per_million=cost_per_million(serving, predictions),
         decisions=len(sums.decisions),
         per_decision=sums.of_decisions / len(sums.decisions) if sums.decisions else None,
         budget=workspace.project.policy.decide.budget.cost,
