@@ -9,9 +9,9 @@ import msgspec
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.cause import Cause
-from trimtab.control.decision import Draft
+from trimtab.control.decision import MATRIX_SAYS, Draft
 from trimtab.control.ledger import Ledger
-from trimtab.records.control import Decision
+from trimtab.records.control import Decision, Trigger
 from trimtab.testing.judged import DAY, MODEL, window_report
 
 
@@ -21,6 +21,7 @@ def decide(
     *,
     model: str = MODEL,
     start: datetime | None = None,
+    trigger: Trigger = "matrix",
     held_by: str = "",
     held_until: datetime | None = None,
 ) -> Decision:
@@ -37,7 +38,8 @@ def decide(
         impact="high",
         cell="retrain",
         action=action,
-        reasons=("a test",),
+        reasons=(f"{MATRIX_SAYS} retrain", "a test"),
+        trigger=trigger,
         held_by=held_by,
         held_until=held_until,
     )

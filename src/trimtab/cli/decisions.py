@@ -19,6 +19,7 @@ from trimtab.app.reports.decision_list import (
     DecisionOutcome,
     MatrixCell,
     count_cells,
+    led_by,
     list_decisions,
 )
 from trimtab.cli.context import Context, Verbs, option_choice, option_time
@@ -73,7 +74,8 @@ def decisions(
         until=option_time("--until", until),
     )
     if matrix:
-        context.show(count_cells(workspace, wanted), partial(_show_cells, console))
+        counts = count_cells(workspace, wanted)
+        context.show(counts.cells, partial(_show_cells, console, counts.note))
     else:
         with closing(Workflows(workspace.workflows_url)) as workflows:
             died = {each.decision: each.reason for each in workflows.dead()}
@@ -88,7 +90,8 @@ def _show_decisions(console: Console, found: Sequence[DecisionOutcome]) -> None:
         d = one.decision
         style = ACTION_STYLE[d.action]
         window = f"{d.start:%Y-%m-%d %H:%M} - {d.end:%Y-%m-%d %H:%M}"
-        head = f"[{style}]{d.action:<8}[/]  {escape(d.id)}  {window}  version {d.version}  by {d.trigger}"
+        head = f"[{style}]{d.action:<8}[/]  {escape(d.id)}  {window}  version {d.version}"
+        head += f"  by {led_by(d.trigger, d.reasons)}"
         console.print(f"{head}  ({escape(d.band)}, {d.impact} impact){_held(d)}", highlight=False, soft_wrap=True)
         lines = [*d.reasons, *([f"-> {one.state}: {one.became}"] if one.became else [])]
         console.print(Padding("\n".join(map(escape, lines)), (0, 0, 0, 10)), highlight=False)
@@ -102,9 +105,10 @@ def _held(decision: Decision) -> str:
     return f"  held back by {BRAKES.get(decision.held_by, decision.held_by)}{until}"
 
 
-def _show_cells(console: Console, cells: Sequence[MatrixCell]) -> None:
+def _show_cells(console: Console, note: str, cells: Sequence[MatrixCell]) -> None:
     made = table("Decision matrix", "p-value band", "impact", "says", ">windows", "what was done")
     for cell in cells:
         says = f"[{ACTION_STYLE[cell.says]}]{cell.says}[/]"
         made.add_row(escape(cell.band), cell.impact, says, f"{cell.windows:,}", counted(cell.actions))
     console.print(made)
+    console.print(note)

@@ -16,6 +16,7 @@ from rich.tree import Tree
 
 from trimtab.app.ingestion.progress import progress_line
 from trimtab.app.reports.comparison_result import Difference, VersionComparison
+from trimtab.app.reports.decision_list import led_by
 from trimtab.app.reports.label_waits import duration_text
 from trimtab.app.reports.summary import Summary
 from trimtab.app.reports.version_words import advice, interval, number, tone
@@ -114,7 +115,7 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             console.print(f"       trimtab approve {d['id']} --reason '...'   or   trimtab reject ...")
         _show_notes(console, model["to_look_at"])
         for d in model["decisions"][:3]:
-            what = f"{d['action']} by {d['trigger']} ({d['band']}, {d['impact']} impact)"
+            what = f"{d['action']} by {led_by(d['trigger'], d['reasons'])} ({d['band']}, {d['impact']} impact)"
             line = f"decided {d['start'][:10]}: {what}"
             console.print(f"{line} {escape('; '.join(d['reasons']))}", soft_wrap=True)
         _show_labels(console, model)

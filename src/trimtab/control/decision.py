@@ -22,6 +22,9 @@ REVIEW_P = 0.01
 REMARKS = ("it takes the place of", "it serves again", "a person is told", "the last good version of table")
 """How those reasons of decisions begin that say what else happens, rather than why."""
 
+MATRIX_SAYS = "the matrix says"
+"""How the reason begins by which the matrix decided."""
+
 SEVERITY: tuple[Wanted, ...] = ("monitor", "review", "retrain")
 
 
@@ -72,7 +75,7 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
     impact = judge(cause, policy.impact)
     band, row = policy.decide.matrix.band(cause.p_seq)
     cell = cast(Wanted, getattr(row, impact.level))
-    reasons = [*drift_reasons(cause), impact.reason, f"the matrix says {cell} ({band} p-value, {impact.level} impact)"]
+    reasons = [*drift_reasons(cause), impact.reason, f"{MATRIX_SAYS} {cell} ({band} p-value, {impact.level} impact)"]
     wanted = cell
     if wanted == "monitor" and cause.p < REVIEW_P:
         wanted = "review"

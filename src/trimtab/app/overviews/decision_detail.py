@@ -14,7 +14,7 @@ from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.overviews.decision_overview import DecisionRow, decision_row
 from trimtab.app.overviews.decision_past import DecisionPast, decision_past
 from trimtab.app.overviews.facts import Tone, band_tone
-from trimtab.app.overviews.model_words import TRIGGERS, is_judged
+from trimtab.app.overviews.model_words import TRIGGERS, held_words, is_judged
 from trimtab.app.overviews.wording import (
     MINUS,
     NOT_KNOWN,
@@ -26,7 +26,7 @@ from trimtab.app.overviews.wording import (
     window_name,
 )
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.reports.decision_list import BRAKES, outcomes_of
+from trimtab.app.reports.decision_list import BRAKES, THE_MATRIX, effect_of, led_by, outcomes_of
 from trimtab.control.brakes import NAMES
 from trimtab.control.cause import COUNTED, Cause
 from trimtab.control.ledger import verify_chain
@@ -141,7 +141,12 @@ class DecisionDetail(msgspec.Struct, frozen=True, kw_only=True):
     """Names and figures, in the order in which they are compared."""
     money_reason: str
     matrix: tuple[MatrixRow, ...]
+    led_by: str
+    """What led to the decision, such as: the matrix."""
     by_matrix: bool
+    matrix_note: str
+    """What decided in place of the matrix; empty where the matrix did."""
+    what_was_done: str
     brakes: tuple[BrakeRow, ...]
     answer: Resolution | None
     steps: tuple[StepRow, ...]
@@ -171,6 +176,7 @@ def decision_detail(workspace: Workspace, model: str, number: int) -> DecisionDe
     row = decision_row(workspace, outcome)
     waits = decision.action == "review" and outcome.resolution is None
     currency = past.policy.impact.currency
+    led = led_by(decision.trigger, decision.reasons)
     return DecisionDetail(
         row=row,
         sentence=_sentence(decision, row, currency, waits=waits),
@@ -185,7 +191,10 @@ def decision_detail(workspace: Workspace, model: str, number: int) -> DecisionDe
         money=_money(past, decision, cause),
         money_reason=past.given.impact.reason if past.given else "",
         matrix=_matrix(past, decision),
-        by_matrix=decision.trigger == "matrix" and past.policy.retrain.refresh is None,
+        led_by=led,
+        by_matrix=led == THE_MATRIX,
+        matrix_note="" if led == THE_MATRIX else f"Not the matrix decided here, but {led}.",
+        what_was_done=_done(decision, led),
         brakes=tuple(_brakes(past, decision)),
         answer=outcome.resolution,
         steps=tuple(_steps(steps, decision)),
@@ -216,6 +225,16 @@ def _sentence(decision: Decision, row: DecisionRow, currency: str, *, waits: boo
     if row.answered:
         said.append(f"{row.answered_by} answered: {row.answered}.")
     return " ".join(said)
+
+
+def _done(decision: Decision, led: str) -> str:
+    """Return what was done as a sentence: how it differs from what the policy said, and what led to it."""
+    effect, what = effect_of(decision), DONE[decision.action]
+    if effect == "held_back":
+        what += f" ({held_words(decision)})"
+    elif effect == "raised":
+        what += f" (raised: the policy said {decision.cell})"
+    return sentence(what, f"what led to it: {led}")
 
 
 def _window(past: DecisionPast, decision: Decision) -> WindowFacts | None:

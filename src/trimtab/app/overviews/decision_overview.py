@@ -93,6 +93,8 @@ class DecisionOverview(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     waits: tuple[Waiting, ...]
     cells: tuple[MatrixCell, ...]
+    cells_note: str
+    """How many windows the cells count, and which decisions they leave out."""
     held_by: tuple[tuple[str, str, int], ...]
     """Name and word of each brake, and how many decisions it held back, the most first."""
     rows: tuple[DecisionRow, ...]
@@ -133,6 +135,7 @@ def decision_overview(
     page = found[:limit]
     (total, acted, raised, held), brakes = _counts(workspace, wanted)
     waits = waiting_decisions(workspace, wanted_names)
+    counts = count_cells(workspace, wanted)
     chain = check_chain(workspace, wanted_names, whole=whole)
     return DecisionOverview(
         sentence=_sentence(waits, (total, acted, raised, held), chain, policy.impact.currency),
@@ -143,7 +146,8 @@ def decision_overview(
         refreshed=policy.retrain.refresh is not None,
         currency=policy.impact.currency,
         waits=waits,
-        cells=tuple(count_cells(workspace, wanted)),
+        cells=tuple(counts.cells),
+        cells_note=counts.note,
         held_by=brakes,
         rows=tuple(decision_row(workspace, one) for one in page),
         groups=decision_groups(policy, [one.decision for one in page]),

@@ -12,6 +12,7 @@ import msgspec
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.decision_list import policy_says
 from trimtab.app.reports.lineage import bundle_of, origin_of
 from trimtab.app.runs.found_run import find_run
 from trimtab.bundle.manifest import verify
@@ -455,7 +456,7 @@ def _decision(decision: Decision) -> LineageStep:
         id=decision.id,
         at=decision.end,
         by=decision.by,
-        text=f"{decision.action}: {decision.band} x {decision.impact}; the matrix says {decision.cell}",
+        text=f"{decision.action}: {decision.band} x {decision.impact}; {policy_says(decision)}",
         path=f"/models/{decision.model}/decisions/{decision.number}",
         facts={"hash": decision.hash},
     )

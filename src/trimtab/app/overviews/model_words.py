@@ -8,7 +8,7 @@ from typing import Literal
 from trimtab.app.overviews.facts import band_tone
 from trimtab.app.overviews.wording import day, instant, joined, money, sentence
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.reports.decision_list import BRAKES
+from trimtab.app.reports.decision_list import BRAKES, policy_says
 from trimtab.clock import from_micros, to_micros
 from trimtab.control.cause import COUNTED
 from trimtab.control.decision import counted_reason
@@ -71,7 +71,7 @@ def model_sentence(
         _cause(workspace, judged, decisions),
         _cost(policy, judged, has_money=has_money),
     )
-    return f"{sentence(*said)} {sentence(_answer(policy, judged, waits))}"
+    return f"{sentence(*said)} {sentence(_answer(judged, waits))}"
 
 
 def newest_judged(decisions: Sequence[Decision]) -> Decision | None:
@@ -139,10 +139,9 @@ def _cost(policy: Policy, judged: Decision, *, has_money: bool) -> str:
     return f"mistakes cost {more} a day more than they had to ({level})"
 
 
-def _answer(policy: Policy, judged: Decision, waits: Sequence[int]) -> str:
+def _answer(judged: Decision, waits: Sequence[int]) -> str:
     """Return what was to be done and what was done."""
-    by_matrix = policy.retrain.refresh is None and judged.trigger == "matrix"
-    said = f"the {'matrix' if by_matrix else 'policy'} says {judged.cell}"
+    said = policy_says(judged)
     others = len([number for number in waits if number != judged.number])
     asked = plural(others, "decision waits", "decisions wait") + " for a person" if others else ""
     if judged.number in waits:

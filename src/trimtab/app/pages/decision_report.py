@@ -51,7 +51,7 @@ def decision_page(workspace: Workspace, model: str, number: int) -> str:
             facts=[
                 ("Band", row.band, f"p_seq {p_value(row.p_seq)}"),
                 ("Impact", row.impact, f"{money(row.impact_per_day, found.currency, signed=True)} a day"),
-                ("Policy said", row.cell, "by the matrix" if found.by_matrix else "by its refresh"),
+                ("Policy said", row.cell, f"by {found.led_by}"),
                 ("Done", row.done, f"held back by {row.held_by}" if row.held_by else ""),
                 ("State", row.state, row.became),
             ],
@@ -62,7 +62,7 @@ def decision_page(workspace: Workspace, model: str, number: int) -> str:
                 _money(found),
                 _matrix(found),
                 _brakes(found),
-                Section(heading="6 What was done", lead=f"{row.done} {row.why}".strip(), notes=found.reasons),
+                Section(heading="6 What was done", lead=found.what_was_done, notes=found.reasons),
                 _answer(found),
                 _steps(found),
                 _chain(found),
@@ -145,9 +145,8 @@ def _matrix(found: DecisionDetail) -> Section:
         for row in found.matrix
     ]
     names = ("Band", "p_seq", "low impact", "medium", "high")
-    lead = "" if found.by_matrix else "The action came from the refresh of the policy, not from this matrix."
     table = Table([Column(name, text=True) for name in names], rows)
-    return Section(heading="4 What the policy said", lead=lead, table=table)
+    return Section(heading="4 What the policy said", lead=found.matrix_note, table=table)
 
 
 def _brakes(found: DecisionDetail) -> Section:

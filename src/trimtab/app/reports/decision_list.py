@@ -14,6 +14,7 @@ import msgspec
 
 from trimtab.app.loop.workflow_names import WORKFLOW, dead_decisions, workflow_id
 from trimtab.app.project.workspace import Workspace
+from trimtab.control.decision import MATRIX_SAYS
 from trimtab.control.history import STOP
 from trimtab.control.reviews import ESCALATE, proposes_retraining
 from trimtab.policy.matrix import Matrix
@@ -21,6 +22,7 @@ from trimtab.records.control import Decision, Resolution, Trigger, WorkflowStep
 from trimtab.records.record import Action, Level
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Between
+from trimtab.units import plural
 
 LEVELS: tuple[Level, ...] = ("low", "medium", "high")
 
@@ -51,6 +53,18 @@ BRAKES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Decision.held_by -> its word for readers."""
+LED_BY: Mapping[Trigger, str] = MappingProxyType(
+    {
+        "routine": "the refresh",
+        "data": "new data",
+        "request": "a request",
+        "lead": "a shadow that leads",
+        "limit": "a broken limit",
+        "failure": "a failed retraining",
+    }
+)
+"""Trigger of a decision -> what led to it, for readers; `matrix` depends on the policy (`led_by`)."""
+THE_MATRIX = "the matrix"
 PAGE = 200
 """Decisions that are read together."""
 
@@ -110,6 +124,13 @@ class DecisionFilter:
         )
 
 
+class MatrixCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """The cells of the matrix. note: how many windows they count, and which decisions they leave out."""
+
+    cells: list[MatrixCell]
+    note: str
+
+
 class MatrixCell(msgspec.Struct, frozen=True, kw_only=True):
     """One cell of the policy's matrix: what it says, and how many windows fell into it."""
 
@@ -127,6 +148,22 @@ def effect_of(decision: Decision) -> Effect:
     if decision.trigger == "limit":
         return "held_back" if decision.action == "monitor" else "as_said"
     return "as_said" if done == said else "held_back" if done < said else "raised"
+
+
+def led_by(trigger: Trigger, reasons: Sequence[str]) -> str:
+    """Return what led to a decision, for readers.
+
+    A policy with `retrain.refresh` does not ask its matrix about a window for which no refresh is due.
+    """
+    if trigger != "matrix":
+        return LED_BY[trigger]
+    return THE_MATRIX if any(r.startswith(MATRIX_SAYS) for r in reasons) else "the rules of retrain.refresh"
+
+
+def policy_says(decision: Decision) -> str:
+    """Return what the policy says of a window, such as: the matrix says review."""
+    led = led_by(decision.trigger, decision.reasons)
+    return f"{led if led == THE_MATRIX else 'the policy'} says {decision.cell}"
 
 
 def list_decisions(
@@ -182,29 +219,40 @@ def _answered(workspace: Workspace, wanted: DecisionFilter) -> set[str] | None:
     return {a.decision for a in answers if a.by == wanted.answered_by}
 
 
-def count_cells(workspace: Workspace, wanted: DecisionFilter) -> list[MatrixCell]:
-    """Return every cell of the policy's matrix with the windows that fell into it.
+def count_cells(workspace: Workspace, wanted: DecisionFilter) -> MatrixCounts:
+    """Return every cell of the policy's matrix with the windows that were judged by band and level alone.
 
-    Windows in a band that the policy no longer has come last, with the action that their matrix had named.
+    Windows about which something else decided (a refresh that was due, a request, a broken limit) are left out and
+    counted in the note. Windows in a band that the policy no longer has come last, with the action that their matrix
+    had named.
     """
     matrix: Matrix = workspace.project.policy.decide.matrix
     met: dict[tuple[str, Level], Counter[str]] = defaultdict(Counter)
     said: dict[tuple[str, Level], Action] = {
         (name, level): getattr(band, level) for name, band in matrix.root.items() for level in LEVELS
     }
-    for decision in _loud(workspace, wanted):
-        if decision.trigger == "matrix" and wanted.matches(decision):
-            met[decision.band, decision.impact][decision.action] += 1
-            said.setdefault((decision.band, decision.impact), decision.cell)
+    others: Counter[Trigger] = Counter()
+    for decision in filter(wanted.matches, _loud(workspace, wanted)):
+        if decision.trigger != "matrix":
+            others[decision.trigger] += 1
+            continue
+        met[decision.band, decision.impact][decision.action] += 1
+        said.setdefault((decision.band, decision.impact), decision.cell)
     for (band, impact), number in _quiet(workspace, wanted, tuple(said)).items():
         if number:
             met[band, impact]["monitor"] += number
-    return [
+    cells = [
         MatrixCell(
             band=band, impact=impact, says=says, windows=met[band, impact].total(), actions=dict(met[band, impact])
         )
         for (band, impact), says in said.items()
     ]
+    return MatrixCounts(cells=cells, note=_note(sum(cell.windows for cell in cells), others))
+
+
+def _note(windows: int, others: Counter[Trigger]) -> str:
+    left_out = ", ".join(f"{number:,} by {LED_BY[trigger]}" for trigger, number in others.most_common())
+    return f"{plural(windows, 'window')} in the cells" + (f"; decided otherwise: {left_out}" if left_out else "")
 
 
 def _loud(workspace: Workspace, wanted: DecisionFilter) -> list[Decision]:

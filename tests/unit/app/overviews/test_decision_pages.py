@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from integration.gateway_project import GatewayProject
@@ -14,6 +15,7 @@ from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.answers import answer
 from trimtab.app.overviews.decision_detail import decision_detail
 from trimtab.app.overviews.decision_overview import check_chain, decision_overview
+from trimtab.app.pages.decision_report import decision_page
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.decision_list import BRAKES, DecisionFilter, list_decisions
 from trimtab.control.brakes import NAMES
@@ -47,6 +49,7 @@ def test_the_sentence_counts_what_waits_acted_and_was_held_back(workspace: Works
         "1 retraining waits for an answer, while 700 USD a day are lost. 5 decisions: 1 acted, 1 held back. "
         f"The chain is whole (5 of 5, head {head})."
     )
+    assert found.cells_note == "5 windows in the cells"
     assert [(w.number, w.proposes) for w in found.waits] == [(2, True)]
     assert {(c.band, c.impact): c.windows for c in found.cells if c.windows} == {
         ("minor", "low"): 2, ("minor", "medium"): 1, ("severe", "medium"): 2,
@@ -126,6 +129,26 @@ def test_a_decision_that_its_records_do_not_give_any_more_says_so(workspace: Wor
     found = decision_detail(workspace, MODEL, 2)
     assert found.unlike == "the policy of its time is not recorded"
     assert (found.why_not, {b.state for b in found.brakes}) == ((), {"not known"})
+
+
+def test_a_decision_says_what_led_to_it_and_how_it_differs_from_the_policy(workspace: Workspace) -> None:
+    raised, held = decision_detail(workspace, MODEL, 2), decision_detail(workspace, MODEL, 3)
+    assert (raised.matrix_note, raised.what_was_done) == ("", "A person was asked; what led to it: the matrix.")
+    assert held.what_was_done.startswith("Nothing was done (held back by review open")
+    other = msgspec.structs.replace(
+        workspace.metadata.get(Decision, "delay/decision/1"), id="delay/decision/6", number=6, action="review",
+        reasons=("rows are suspected", "a person is told"),
+    )  # fmt: skip
+    workspace.metadata.put(other)
+    found = decision_detail(workspace, MODEL, 6)
+    assert found.matrix_note == "Not the matrix decided here, but the rules of retrain.refresh."
+    assert found.what_was_done == (
+        "A person was asked (raised: the policy said monitor); what led to it: the rules of retrain.refresh."
+    )
+    page = decision_page(workspace, MODEL, 6)
+    assert found.what_was_done in page
+    assert found.matrix_note in page
+    assert page.count("rows are suspected") == 1
 
 
 def test_a_number_that_is_none_is_not_found(workspace: Workspace) -> None:

@@ -104,11 +104,17 @@ def test_times_and_actions_choose_windows_that_overlap(workspace: Workspace) -> 
 def test_every_cell_of_the_matrix_is_counted_also_an_empty_one(workspace: Workspace) -> None:
     for day in range(3):
         decide(workspace, "retrain" if day else "review", start=FIRST + day * DAY)
-    cells = count_cells(workspace, DecisionFilter())
+    counts = count_cells(workspace, DecisionFilter())
+    cells = counts.cells
     assert len(cells) == 9
     (met,) = [cell for cell in cells if cell.windows]
     assert (met.band, met.impact, met.says, met.windows) == ("severe", "high", "retrain", 3)
     assert met.actions == {"retrain": 2, "review": 1}
+    assert counts.note == "3 windows in the cells"
+    decide(workspace, "retrain", start=FIRST + 3 * DAY, trigger="routine")
+    assert count_cells(workspace, DecisionFilter()).note == (
+        "3 windows in the cells; decided otherwise: 1 by the refresh"
+    )
 
 
 def test_the_verb_lists_filters_and_counts(workspace: Workspace) -> None:
@@ -119,7 +125,9 @@ def test_the_verb_lists_filters_and_counts(workspace: Workspace) -> None:
         command = ["decisions", *arguments, "--project", str(workspace.project.folder)]
         return CliRunner().invoke(decisions.app, command, catch_exceptions=False).stdout
 
+    assert "2 windows in the cells" in trimtab("--matrix")
     listed = trimtab("delay", "--action", "review")
+    assert "version 1  by the matrix" in listed
     assert "delay/decision/1" in listed
     assert "waits for an answer" in listed
     assert "delay/decision/2" not in listed
