@@ -25,7 +25,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.charts.browser_bundle import browser_bundle
 from trimtab.console.access import Access
 from trimtab.console.live_events import LiveEvents
-from trimtab.console.page_cache import PageCache
+from trimtab.console.page_cache import FRESH_S, PageCache
 from trimtab.console.problems import add_problems, problem
 from trimtab.console.rendering import Rendering
 from trimtab.console.routes import (
@@ -169,13 +169,13 @@ def _checked(workspace: Workspace, access: Access) -> Callable[[Request, Next], 
 
 
 def _kept_frame(workspace: Workspace) -> Callable[[], FrameOverview]:
-    """Return a function that reads the frame again only when a record has been written."""
+    """Return a function that reads the frame again when a record has been written, and every FRESH_S seconds."""
     kept: dict[str, Any] = {}
 
     def frame() -> FrameOverview:
-        positions = workspace.metadata.positions()
-        if kept.get("at") != positions:
-            kept.update(at=positions, frame=frame_overview(workspace))
+        at = workspace.metadata.positions(), workspace.clock.now().timestamp() // FRESH_S
+        if kept.get("at") != at:
+            kept.update(at=at, frame=frame_overview(workspace))
         found: FrameOverview = kept["frame"]
         return found
 

@@ -103,7 +103,7 @@ def test_a_token_is_revoked(watched: Watched, workspace: Workspace) -> None:
 
 def test_a_page_shows_what_is_written_elsewhere_without_a_reload(watched: Watched, workspace: Workspace) -> None:
     page = watched.open("/decisions")
-    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator("#live")).to_have_text("connected")  # neither a loop nor a gateway runs
     before = page.locator("nav .count").inner_text() if page.locator("nav .count").count() else "0"
     decision = decide(workspace, "review", start=WINDOW)
     expect(page.locator("nav .count")).not_to_have_text(before, timeout=30_000)

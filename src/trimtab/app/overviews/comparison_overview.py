@@ -195,9 +195,10 @@ def _state(revisions: Sequence[Revision], version: int) -> tuple[str, str, bool,
 
 def _sentence(pair: tuple[int, int], last: Comparison | None, currency: str, state: str, *, goes_on: bool) -> str:
     version, against = pair
+    yet = " yet" if goes_on else ""
     if last is None:
-        return f"Version {version} against version {against}: the growth of its gain is not recorded. {state}"
-    windows, yet = plural(last.windows, "window"), " yet" if goes_on else ""
+        return f"Version {version} has no recorded comparison with version {against} on live traffic{yet}. {state}"
+    windows = plural(last.windows, "window")
     said = {
         "promote": f"version {version} is better than version {against}, after {windows}",
         "futile": f"version {version} is not worth it against version {against}, after {windows}",

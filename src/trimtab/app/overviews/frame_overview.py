@@ -20,12 +20,14 @@ class FrameOverview(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a project in a few values.
 
     waiting: reviews without an answer. data_to: end of the latest closed window of event time. seen_at: when its report
-    was written. stale: why nothing new comes, with the command that helps; empty while all runs.
+    was written. live: a loop, a replay or a gateway runs, so new records may come. stale: why nothing new comes, with
+    the command that helps; empty while all runs.
     """
 
     waiting: int
     data_to: datetime | None
     seen_at: datetime | None
+    live: bool
     stale: str
 
 
@@ -36,11 +38,14 @@ def frame_overview(workspace: Workspace) -> FrameOverview:
         latest(metadata, WindowReport, model=name, stage="closed") for name in workspace.project.definitions.models
     ]
     newest = max((each for each in closed if each is not None), key=lambda each: each.end, default=None)
+    judges = (holder(workspace, LOOP) or holder(workspace, REPLAY)) is not None
+    answers = running_gateway(workspace.run_folder) is not None
     return FrameOverview(
         waiting=_waiting(workspace),
         data_to=None if newest is None else newest.end,
         seen_at=None if newest is None else newest.created_at,
-        stale=_stale(workspace),
+        live=judges or answers,
+        stale=_stale(workspace, judges=judges, answers=answers),
     )
 
 
@@ -53,10 +58,9 @@ def _waiting(workspace: Workspace) -> int:
     )
 
 
-def _stale(workspace: Workspace) -> str:
+def _stale(workspace: Workspace, *, judges: bool, answers: bool) -> str:
     if latest(workspace.metadata, Revision) is None:
         return ""  # nothing serves yet: the pages name the next command
-    loop = holder(workspace, LOOP) or holder(workspace, REPLAY)
-    if loop is None and running_gateway(workspace.run_folder) is None:
+    if not judges and not answers:
         return "nothing new comes: neither the loop nor the gateway is running. Start both with: trimtab up"
-    return "" if loop is not None else "nothing is judged: the loop is not running. Start it with: trimtab up"
+    return "" if judges else "nothing is judged: the loop is not running. Start it with: trimtab up"

@@ -124,7 +124,7 @@ async function patch(always = false) {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     held = 0;
     document.getElementById("news").hidden = true;
-    for (const selector of ["header.top nav", ".where", ".sentence", "#content"]) replaceParts(selector, fresh);
+    for (const selector of ["header.top nav", ".stale", ".where", ".sentence", "#content"]) replaceParts(selector, fresh);
   } finally {
     patching = false;
     if (again) { again = false; setTimeout(patch, PATCH_PAUSE_MS); }
@@ -145,7 +145,7 @@ function replaceParts(selector, fresh) {
 const originals = new WeakMap();
 const served = (element) => originals.get(element) ?? element.innerHTML;
 function remember(within) {
-  for (const each of all("header.top nav, .where, .sentence, #content > [id]", within)) originals.set(each, each.innerHTML);
+  for (const each of all("header.top nav, .stale, .where, .sentence, #content > [id]", within)) originals.set(each, each.innerHTML);
 }
 function replace(old, made) {
   const open = new Set(all("details[open]", old).map((each) => each.closest("[id]")?.id));
@@ -160,15 +160,20 @@ function showNews() {
   news.replaceChildren(`${held} new ${held === 1 ? "record" : "records"}, `, Object.assign(document.createElement("button"), { type: "button", className: "plain", textContent: "show", onclick: () => patch(true) }));
   news.hidden = false;
 }
+let connected = false;
+function showConnection() {
+  const live = document.getElementById("live");
+  if (live) live.textContent = connected ? live.dataset.word : "";
+}
 function listen() {
   const kinds = body.dataset.live.split(" ").filter(Boolean);
   if (!kinds.length || !window.EventSource) return;
-  const stream = new EventSource("/api/v1/events"), live = document.getElementById("live");
+  const stream = new EventSource("/api/v1/events");
   let timer;
   const note = () => { held += 1; clearTimeout(timer); timer = setTimeout(patch, PATCH_PAUSE_MS); };
   for (const kind of kinds) stream.addEventListener(kind, note);
-  stream.onopen = () => live && (live.textContent = "live");
-  stream.onerror = () => live && (live.textContent = "");
+  stream.onopen = () => { connected = true; showConnection(); };
+  stream.onerror = () => { connected = false; showConnection(); };
 }
 
 // Parts that come after the page.
@@ -247,6 +252,7 @@ document.addEventListener("keydown", onKey);
 
 function start(within) {
   showTimes(within);
+  showConnection();
   watchCharts(within);
   all(".later[data-address]", within).forEach(fetchLater);
 }

@@ -169,9 +169,11 @@ def system_overview(workspace: Workspace, *, before: str | None = None, limit: i
 
 
 def doctor_findings(workspace: Workspace, environment: str) -> tuple[Finding, ...]:
-    """Return what doctor finds, the worst first. It takes seconds."""
+    """Return what doctor finds and what can be seen without it, the worst first. It takes seconds."""
+    seen = {each.subject: each for each in system_overview(workspace).findings}
     found = reader(workspace, lane="doctor").read("doctor", tuple[Finding, ...], environment=environment)
-    return tuple(sorted(found, key=lambda each: ("fail", "warn", "ok").index(each.verdict)))
+    others = (each for each in found if each.verdict != "ok" or each.subject not in seen)
+    return tuple(sorted((*seen.values(), *others), key=lambda each: ("fail", "warn", "ok").index(each.verdict)))
 
 
 def token_list(workspace: Workspace) -> tuple[TokenSummary, ...]:

@@ -13,6 +13,7 @@ from kit.consoles import make_project
 from trimtab.app.gateway import tokens
 from trimtab.app.overviews.system.system_overview import (
     alert_summary,
+    doctor_findings,
     log_tail,
     system_overview,
     token_list,
@@ -53,6 +54,14 @@ def test_what_does_not_run_is_named_with_its_command(workspace: Workspace) -> No
     assert [(finding.subject, finding.remedy) for finding in found.findings] == [
         ("gateway", "trimtab up"), ("loop", "trimtab up"),
     ]  # fmt: skip
+
+
+def test_doctor_does_not_call_fine_what_the_page_warns_about(workspace: Workspace) -> None:
+    warned = {each.subject for each in system_overview(workspace).findings}
+    found = doctor_findings(workspace, "local")
+    assert warned >= {"gateway", "loop"}
+    assert warned <= {each.subject for each in found if each.verdict != "ok"}
+    assert not warned & {each.subject for each in found if each.verdict == "ok"}
 
 
 def test_what_runs_has_its_memory_and_nothing_is_wrong(workspace: Workspace) -> None:
