@@ -12,7 +12,6 @@ from trimtab.console.access import Visitor
 from trimtab.console.application import create_app
 from trimtab.errors import ActionError, Conflict, DataError, NotFound, Outdated, StoreError, TrimtabError
 from trimtab.records.serving import TokenRevocation
-from trimtab.testing.judged import window_report
 
 
 def test_files_are_named_by_their_content_and_kept_for_ever(workspace: Workspace) -> None:
@@ -66,10 +65,9 @@ def test_an_error_becomes_the_status_that_says_what_went_wrong(
 
 
 def test_a_page_is_live_only_while_a_loop_or_a_gateway_runs(workspace: Workspace) -> None:
-    workspace.metadata.put(window_report(stage="closed"))
-    assert 'data-word="connected"' in browser(workspace).get("/system").text
+    assert not create_app(workspace).state.frame().live
     with only_loop(workspace, "a test"):
-        assert 'data-word="live"' in browser(workspace).get("/system").text
+        assert create_app(workspace).state.frame().live
 
 
 def test_an_unexpected_failure_shows_no_traceback(workspace: Workspace) -> None:
