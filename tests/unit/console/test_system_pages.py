@@ -36,6 +36,16 @@ def test_logs_need_a_developer_and_tokens_an_admin(guarded: Workspace, secret_of
         assert client.post(f"/api/v1/{path}", json=body, headers=headers).status_code == 403, path
 
 
+def test_logs_are_of_all_models_and_need_the_role_on_all(guarded: Workspace) -> None:
+    (guarded.run_folder / "gateway.log").write_text("started\n")
+    client = browser(guarded)
+    made = (guarded.metadata, guarded.clock)
+    for name, models, expected in (("one", ("delay",), 403), ("all", (), 200)):
+        _, secret = tokens.create(*made, name, verbs=("read",), role="developer", models=models, by="test")
+        answer = client.get("/api/v1/system/logs/gateway.log", headers={"authorization": f"Bearer {secret}"})
+        assert answer.status_code == expected
+
+
 def test_an_admin_makes_and_revokes_a_token(guarded: Workspace, secret_of: Callable[..., str]) -> None:
     client = browser(guarded)
     headers = {"authorization": f"Bearer {secret_of('boss', 'admin')}"}

@@ -9,7 +9,6 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from trimtab.app.operations.actors import needed
 from trimtab.app.operations.alert_orders import send_test
 from trimtab.app.operations.token_orders import create_token, revoke_token
 from trimtab.app.overviews.system.system_overview import (
@@ -24,11 +23,10 @@ from trimtab.app.overviews.system.system_overview import (
 from trimtab.app.overviews.wording import iso
 from trimtab.charts.event_panels import NamedSpan, health_panel
 from trimtab.charts.theme import Frame, Spec
-from trimtab.console.access import Visit, Visitor
+from trimtab.console.access import Visitor
 from trimtab.console.changes import Change
 from trimtab.console.documents import csv_answer, document
 from trimtab.console.rendering import page, with_query
-from trimtab.errors import Forbidden
 from trimtab.records.serving import LogGap
 
 pages, api = APIRouter(), APIRouter(tags=["system"])
@@ -76,7 +74,7 @@ def system_page(visit: Visitor, after: str | None = None, alerts_after: str | No
         health=_health(found),
         health_rows=[(each.name, iso(each.start), iso(each.end), each.state) for each in found.health],
         tokens=token_list(visit.workspace) if visit.may("admin") else (),
-        may_read=_is_developer(visit),
+        may_read=visit.may("developer"),
         next_gaps=with_query(visit.request, after=found.next_gap) if found.next_gap else "",
         next_alerts=with_query(visit.request, alerts_after=alerts.next) if alerts.next else "",
     )
@@ -101,7 +99,7 @@ def findings_page(visit: Visitor) -> Response:
 @pages.get("/system/logs/{name}")
 def log_page(visit: Visitor, name: str, lines: Lines = TAIL_LINES) -> Response:
     """Show the end of a log, without secrets."""
-    _require_developer(visit)
+    visit.actor.require("developer")
     return page(
         visit.request,
         "log.html",
@@ -136,8 +134,8 @@ def findings(visit: Visitor) -> Response:
 
 @api.get("/system/logs/{name}")
 def log(visit: Visitor, name: str, lines: Lines = TAIL_LINES) -> Response:
-    """Return the last lines of a log, without secrets. Needs the role developer."""
-    _require_developer(visit)
+    """Return the last lines of a log, without secrets. Needs the role developer on all models."""
+    visit.actor.require("developer")
     return document(log_tail(visit.workspace, name, lines))
 
 
@@ -192,13 +190,3 @@ def _health(found: SystemOverview) -> Spec | None:
     spans = [NamedSpan(row=each.name, start=each.start, end=each.end, use=USES[each.state]) for each in found.health]
     end = max(span.end for span in spans)
     return health_panel(spans, Frame(start=max(min(span.start for span in spans), end - DAY), end=end))
-
-
-def _is_developer(visit: Visit) -> bool:
-    """Return True if the person may read logs: they are of all models, so one model is enough."""
-    return visit.may("developer", visit.actor.models[0] if visit.actor.models else None)
-
-
-def _require_developer(visit: Visit) -> None:
-    if not _is_developer(visit):
-        raise Forbidden(needed("developer"))

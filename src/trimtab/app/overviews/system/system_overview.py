@@ -38,16 +38,34 @@ LEAST_FREE = 2_000_000_000
 """Bytes of free disk below which the page says so; doctor has the same limit."""
 SHOWN_PACKAGES = ("trimtab", "mlflow-skinny", "dbos", "deltalake", "onnxruntime", "fastapi")
 HIDDEN = "***"
+_WORDS = (
+    r"(?:password|passwd|passphrase|pwd|_pass\b|secret|token|credential|cookie|signature|\bsig\b|"
+    r"(?:api|access|private|account|shared|encryption)[_-]?key)[\w.-]{0,40}"
+)
+_QUOTED = r"""(?P<mark>\\*["'])(?:(?!(?P=mark))(?:\\.|.))*(?:(?P=mark))?"""
+_OPEN_SCHEMES = r"https?|file|s3a?|gs|az|abfss?|wss?|redis|rediss|kafka|nats|sqlite|(?:postgres(?:ql)?|mysql)(?:\+\w+)?"
 SECRETS = (
     (re.compile(r"\btt_[0-9a-f]{8,}"), f"tt_{HIDDEN}"),
-    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s]+(?=@)"), HIDDEN),
+    (re.compile(r"(?<=://)[^/\s]+(?=@)"), HIDDEN),
+    (re.compile(rf"(?i)\b(?!(?:{_OPEN_SCHEMES})://)([a-z][a-z0-9+.-]{{0,30}}://)[^\s\"'<>]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)(hooks?\.slack(?:-gov)?\.com/|webhooks?/|\bwebhook\.[\w.-]+/)[^\s\"'<>]+"), rf"\1{HIDDEN}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {HIDDEN}"),
     (
-        re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key)([\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]{3,}"),
-        rf"\1\2{HIDDEN}",
+        re.compile(
+            r"""(?i)(\b(?:proxy-)?authorization(?:\\*["']?\s*[:=]|\\*["']\s*,)\s*(?:b(?=["']))?\\*["']?)"""
+            r"""(?!\s*(?:bearer|basic)\s+\*{3})[^"'\\]+"""
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (
+        re.compile(
+            rf"""(?i)({_WORDS}(?:\\*["'])?\]?\s*[:=]\s*|(?<![\w-])--[\w-]{{0,40}}{_WORDS}\s+)(?:{_QUOTED}|[^\s"',;&]{{3,}})"""
+        ),
+        rf"\1\g<mark>{HIDDEN}\g<mark>",
     ),
 )
-"""What is hidden in logs: tokens of Trimtab, passwords in addresses, headers, and values after such words."""
+"""What is hidden in logs: tokens of Trimtab, accounts in addresses, addresses of channels, headers, and values after
+such words, quoted ones whole."""
 
 State = Literal["running", "stopped", "late"]
 
