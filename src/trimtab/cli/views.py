@@ -19,7 +19,7 @@ from trimtab.app.reports.comparison_result import Difference, VersionComparison
 from trimtab.app.reports.decision_list import led_by
 from trimtab.app.reports.label_waits import duration_text
 from trimtab.app.reports.summary import Summary
-from trimtab.app.reports.version_words import advice, interval, number, tone
+from trimtab.app.reports.version_words import GAIN, GAIN_NOTE, interval, measure_name, number, rule_words, tone
 from trimtab.metric_catalog import METRICS, headline
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport
@@ -329,18 +329,19 @@ def show_comparison(console: Console, found: VersionComparison) -> None:
     """Print two versions compared: the sentence, what the rule says, measures and segments."""
     console.print(f"[bold]{escape(found.sentence)}[/]", soft_wrap=True)
     if found.rule is not None:
-        said = f"the rule of the policy, by {found.rule.metric}: {advice(found.rule)}. {found.rule.reason}"
+        said = f"{rule_words(found.rule)}. {found.rule.reason}"
         console.print(escape(said), soft_wrap=True)
     columns = (
         f">version {found.version}",
         f">version {found.against}",
-        ">difference",
+        f">{GAIN}",
         f">interval {found.confidence:.0%}",
     )
     made = table(f"{found.labels:,} predictions of both in {found.windows} windows", "measure", *columns)
     for row in (*([found.money] if found.money else []), *found.measures):
-        made.add_row(*_compared(row, f"{found.currency} lost a day" if row.unit == "money" else row.name))
+        made.add_row(*_compared(row, measure_name(row, found.currency)))
     console.print(made)
+    console.print(GAIN_NOTE, soft_wrap=True)
     if found.segments:
         what = f"{found.currency} lost a day" if found.money else found.metric
         made = table(f"Segments: {what}", "segment", ">rows", *columns)

@@ -39,6 +39,7 @@ from trimtab.console.routes import (
     lineage_routes,
     loop_routes,
     model_routes,
+    report_routes,
     session_routes,
     system_routes,
     version_routes,
@@ -83,6 +84,7 @@ AREAS: tuple[Any, ...] = (
     decision_routes,
     comparison_routes,
     experiment_routes,
+    report_routes,
     lineage_routes,
     cost_routes,
     system_routes,
@@ -162,7 +164,7 @@ def _checked(workspace: Workspace, access: Access) -> Callable[[Request, Next], 
         else:
             answer = await call_next(request)
         for name, value in HEADERS.items():
-            answer.headers[name] = value
+            answer.headers.setdefault(name, value)
         return answer
 
     return pass_on

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from integration.gateway_project import GatewayProject
 from kit.consoles import browser
+from trimtab.app.pages.decision_report import decision_page
 from trimtab.control.controller import Controller
 from trimtab.testing.judged import MODEL, RecordingActions, judged_signals, window_report
 
@@ -66,6 +67,19 @@ def test_the_page_shows_the_cells_and_what_waits(client: TestClient) -> None:
     one = client.get("/models/delay/decisions/5").text
     assert "Why not something else" in one
     assert "no open review (delay/decision/3)" in one
+
+
+def test_reports_are_the_files_of_the_command_and_have_a_link(client: TestClient, tmp_path: Path) -> None:
+    assert 'href="/models/delay/decisions/3/report"' in client.get("/models/delay/decisions/3").text
+    assert 'href="/models/delay/report"' in client.get("/models/delay").text
+    assert "data-prints" in client.get("/models/delay/compare").text
+    sent = client.get("/models/delay/decisions/3/report")
+    assert "script" not in sent.headers["content-security-policy"]
+    assert sent.headers["content-type"] == "text/html; charset=utf-8"
+    workspace = client.app.state.workspace  # type: ignore[attr-defined]
+    assert sent.text == decision_page(workspace, MODEL, 3)
+    assert "Model delay" in client.get("/models/delay/report").text
+    assert client.get("/models/delay/decisions/99/report").status_code == 404
 
 
 def test_the_page_of_comparisons_goes_to_the_model_that_has_one(client: TestClient) -> None:

@@ -104,6 +104,9 @@ def comparison_overview(
     name, policy = workspace.model(model).name, workspace.project.policy
     revisions = workspace.metadata.find(Revision, model=name)
     pairs = _pairs(workspace, name, revisions)
+    if versions is not None and versions not in {(p.version, p.against) for p in pairs}:
+        asked = ComparedPair(version=versions[0], against=versions[1], windows=0, gain="", verdict="", until=None)
+        pairs = (asked, *pairs)
     pair = versions or ((pairs[0].version, pairs[0].against) if pairs else None)
     now = revisions[0] if revisions else None
     if pair is None:

@@ -18,11 +18,12 @@ from trimtab.app.overviews.model_words import TRIGGERS, held_words, is_judged
 from trimtab.app.overviews.wording import (
     MINUS,
     NOT_KNOWN,
-    SIGNALS,
     instant,
     money,
     p_value,
     sentence,
+    signal_kind,
+    signal_subject,
     window_name,
 )
 from trimtab.app.project.workspace import Workspace
@@ -253,7 +254,8 @@ def _signal(workspace: Workspace, id_: str) -> SignalRow | None:
     except NotFound:
         return None
     return SignalRow(
-        id=s.id, kind=SIGNALS[s.kind], subject=s.subject, value=s.value, p=s.p, p_seq=s.p_seq,
+        id=s.id, kind=signal_kind(s.kind, s.subject), subject=signal_subject(s.subject), value=s.value,
+        p=s.p, p_seq=s.p_seq,
         counts=s.kind in COUNTED and s.subject == "all" and s.p_seq is not None, rows=s.rows, carriers=s.carriers,
         reason=s.reason,
     )  # fmt: skip

@@ -13,7 +13,6 @@ from trimtab.app.overviews.model_windows import SignalPoint, signal_point
 from trimtab.app.overviews.window_columns import WindowColumn, window_columns
 from trimtab.app.overviews.window_list import known_model
 from trimtab.app.overviews.wording import (
-    SIGNALS,
     count,
     iso,
     metric,
@@ -21,6 +20,8 @@ from trimtab.app.overviews.wording import (
     sentence,
     share,
     short_day,
+    signal_kind,
+    signal_subject,
     window_name,
 )
 from trimtab.app.project.workspace import Workspace
@@ -32,7 +33,7 @@ from trimtab.metric_catalog import PAIR, Task
 from trimtab.monitoring.reference import Reference
 from trimtab.policy.decide import Impact
 from trimtab.records.control import Decision
-from trimtab.records.monitoring import ABSOLUTE, CHECKS, VIEW, Profile, Signal, WindowReport
+from trimtab.records.monitoring import ABSOLUTE, Profile, Signal, WindowReport
 from trimtab.records.record import Action, Level, Role, SignalKind
 from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.stores.metadata.contract import Between
@@ -325,13 +326,8 @@ def _note(point: SignalPoint, signal: Signal) -> WindowNote:
 
 def _words(signal: Signal) -> str:
     """Return the name of a signal for readers."""
-    if signal.subject == CHECKS:
-        return "unexpected values"
-    if signal.subject.startswith(ABSOLUTE):
-        return f"broken column: {signal.subject.removeprefix(ABSOLUTE)}"
-    if signal.subject == "all":
-        return "money" if signal.kind == "kpi" else SIGNALS[signal.kind]
-    return f"{SIGNALS[signal.kind]}: {signal.subject.removeprefix(VIEW)}"
+    kind, subject = signal_kind(signal.kind, signal.subject), signal_subject(signal.subject)
+    return kind if subject == "all" else f"{kind}: {subject}"
 
 
 def _decided(decision: Decision, tone: Tone) -> DecidedOn:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from trimtab.clock import to_utc
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, VIEW
 from trimtab.records.record import SignalKind
 
 NOT_KNOWN = "not known"
@@ -236,6 +237,28 @@ def size(number: float | None) -> str:
         return NOT_KNOWN
     unit, scale = next(((unit, scale) for unit, scale in _SIZES if number >= scale), ("bytes", 1.0))
     return f"{metric(number / scale) if scale > 1 else count(number)} {unit}"
+
+
+def signal_kind(kind: SignalKind, subject: str) -> str:
+    """Return the word for a signal: that of its kind, or a closer one.
+
+    >>> signal_kind("kpi", "all"), signal_kind("quality", "checks"), signal_kind("quality", "distance")
+    ('money', 'unexpected values', 'missing values')
+    """
+    if subject == CHECKS:
+        return "unexpected values"
+    if subject.startswith(ABSOLUTE):
+        return "broken column"
+    return "money" if (kind, subject) == ("kpi", "all") else SIGNALS[kind]
+
+
+def signal_subject(subject: str) -> str:
+    """Return what a signal is of for readers: a column, a segment, a view, all rows.
+
+    >>> signal_subject("all"), signal_subject("absolute:distance"), signal_subject("checks")
+    ('all', 'distance', 'all')
+    """
+    return "all" if subject == CHECKS else subject.removeprefix(ABSOLUTE).removeprefix(VIEW)
 
 
 def joined(words: Sequence[str], last: str = "and") -> str:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from trimtab.app.overviews.wording import count, days, sentence
 from trimtab.app.pages.page_parts import Cell, Column, Figure, Page, Section, Table, write_page
 from trimtab.app.reports.comparison_result import Difference, Rule, Segment, VersionComparison
-from trimtab.app.reports.version_words import advice, interval, number, tone
+from trimtab.app.reports.version_words import GAIN, GAIN_NOTE, interval, measure_name, number, rule_words, tone
 from trimtab.charts.distribution_panels import SegmentGain, segments_panel
 from trimtab.charts.theme import Frame
 from trimtab.charts.window_panels import WindowValue, gain_panel
@@ -19,7 +19,7 @@ TONES = {"good": "pass", "bad": "severe", "": ""}
 def comparison_page(found: VersionComparison) -> str:
     """Return the page. Raises MissingExtra without the extra `console`."""
     roles = ", ".join(f"version {version}: {role}" for version, role in found.roles.items())
-    rule = f"The rule of the policy, by {found.metric}: {advice(found.rule)}." if found.rule else ""
+    rule = sentence(rule_words(found.rule)) if found.rule else ""
     return write_page(
         Page(
             title=f"{found.model}: version {found.version} compared with version {found.against}",
@@ -81,14 +81,9 @@ def _measures(found: VersionComparison) -> Section:
     rows = [*([found.money] if found.money else []), *found.measures]
     return Section(
         heading="Both versions on the same predictions",
-        table=_table(found, "Measure", [(_name(row, found.currency), row, ()) for row in rows]),
-        foot="The difference is the mean over windows; more than 0 is better, but rows marked with * only differ. The "
-        f"interval ({found.confidence:.0%}) holds however often the page is looked at.",
+        table=_table(found, "Measure", [(measure_name(row, found.currency), row, ()) for row in rows]),
+        foot=f"{GAIN_NOTE} The interval ({found.confidence:.0%}) holds however often the page is looked at.",
     )
-
-
-def _name(row: Difference, currency: str) -> str:
-    return f"{currency} lost a day by mistakes" if row.unit == "money" else row.name + ("" if row.directed else " *")
 
 
 def _table(
@@ -97,7 +92,7 @@ def _table(
     rows: Sequence[tuple[str, Difference, tuple[str, ...]]],
     more: Sequence[str] = (),
 ) -> Table:
-    names = (first, *more, f"version {found.version}", f"version {found.against}", "difference", "interval")
+    names = (first, *more, f"version {found.version}", f"version {found.against}", GAIN, "interval")
     cells: list[Sequence[Cell | str]] = [
         (
             name,
@@ -148,7 +143,7 @@ def _rule(rule: Rule | None) -> Section | None:
     return Section(
         heading="What the rule says",
         notes=[
-            f"Version {rule.challenger}, compared with version {rule.champion} as champion: {advice(rule)}.",
+            sentence(rule_words(rule)),
             sentence(rule.reason),
         ],
         foot=f"A version is promoted when its mean gain in {rule.metric} is so many standard errors above zero (minus "

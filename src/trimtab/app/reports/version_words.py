@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from trimtab.app.reports.comparison_result import Difference, Rule
 
+GAIN = "gain, mean of windows"
+"""Name of the column of gains."""
+GAIN_NOTE = (
+    "The gain is the mean over windows, the values before it are of all rows together. A gain above 0 is better; "
+    "measures with * only differ."
+)
 VERDICTS = {
     "promote": "promote it",
     "futile": "stop the comparison: it is not worth it",
@@ -21,6 +27,18 @@ WATCHED = {
 def advice(rule: Rule) -> str:
     """Return what the rule says is to be done."""
     return (WATCHED if rule.watch else VERDICTS)[rule.verdict]
+
+
+def rule_words(rule: Rule) -> str:
+    """Return which version the rule judges against which, what it says is to be done, and why."""
+    return f"the rule of the policy judges version {rule.challenger} against version {rule.champion}: {advice(rule)}"
+
+
+def measure_name(found: Difference, currency: str) -> str:
+    """Return the name of a measure; * marks one whose gain does not say which version is better."""
+    if found.unit == "money":
+        return f"{currency} lost a day by mistakes"
+    return found.name.replace("_", " ") + ("" if found.directed else " *")
 
 
 def tone(found: Difference | None) -> str:

@@ -10,8 +10,9 @@ from fastapi.responses import RedirectResponse
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.comparison_overview import ComparisonOverview, comparison_overview, comparison_rows
 from trimtab.app.overviews.gate_marks import gate_marks
+from trimtab.app.reports import version_words
 from trimtab.app.reports.comparison_result import CalibrationCurve, VersionComparison
-from trimtab.app.reports.version_words import advice, interval, number, tone
+from trimtab.app.reports.version_words import interval, number
 from trimtab.charts.choice_panels import gates_panel
 from trimtab.charts.distribution_panels import CalibrationBin, SegmentGain, calibration_panel, segments_panel
 from trimtab.charts.theme import Frame, Spec
@@ -46,7 +47,7 @@ def compare(visit: Visitor) -> Response:
 def comparison_page(visit: Visitor, model: str, versions: With = "", whole: bool = False) -> Response:
     """Show a comparison. whole: with what the rows say, which takes seconds to read."""
     visit.models(model)
-    found = comparison_overview(visit.workspace, model, _two(versions))
+    found = comparison_overview(visit.workspace, model, two_versions(versions))
     rows, trouble = None, ""
     if whole and found.version is not None and found.against is not None:
         try:
@@ -78,10 +79,7 @@ def comparison_page(visit: Visitor, model: str, versions: With = "", whole: bool
         segment_rows=_segment_rows(rows) if rows else (),
         bins=[(curve.version, _bins(curve)) for curve in rows.calibration] if rows else (),
         calibration=_calibration(rows, found.role) if rows else None,
-        advice=advice,
-        interval=interval,
-        number=number,
-        tone=tone,
+        words=version_words,
         whole_page=with_query(visit.request, whole="true"),
         wording=wording,
     )
@@ -91,7 +89,7 @@ def comparison_page(visit: Visitor, model: str, versions: With = "", whole: bool
 def comparison(visit: Visitor, model: str, versions: With = "", format: str = "json") -> Response:
     """Return how the gain of a version grew, with the rule and the gates. format=csv sends the growth."""
     visit.models(model)
-    found = comparison_overview(visit.workspace, model, _two(versions))
+    found = comparison_overview(visit.workspace, model, two_versions(versions))
     if format == "csv":
         rows = ([getattr(p, name, getattr(found, name, None)) for name in COLUMNS] for p in found.growth)
         return csv_answer(f"{model}-comparison", COLUMNS, rows)
@@ -104,13 +102,13 @@ def comparison(visit: Visitor, model: str, versions: With = "", format: str = "j
 def compared_rows(visit: Visitor, model: str, versions: With = "") -> Response:
     """Return what the rows say that two versions both scored: money, rates, segments, calibration. Takes seconds."""
     visit.models(model)
-    found = comparison_overview(visit.workspace, model, _two(versions))
+    found = comparison_overview(visit.workspace, model, two_versions(versions))
     if found.version is None or found.against is None:
         return document(None)
     return document(comparison_rows(visit.workspace, model, (found.version, found.against)))
 
 
-def _two(text: str) -> tuple[int, int] | None:
+def two_versions(text: str) -> tuple[int, int] | None:
     """Return the two versions of a query; None where it is empty. Raises UsageError."""
     if not text:
         return None

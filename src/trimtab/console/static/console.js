@@ -237,12 +237,13 @@ function moveRow(step) {
 }
 
 document.addEventListener("click", (event) => {
-  const target = event.target.closest("[data-opens], [data-closes], [data-choice], [data-copies], [aria-disabled=true]");
+  const target = event.target.closest("[data-opens], [data-closes], [data-choice], [data-copies], [data-prints], [aria-disabled=true]");
   if (!target) return;
   if (target.getAttribute("aria-disabled") === "true") event.preventDefault();
   else if (target.dataset.opens) document.getElementById(target.dataset.opens).showModal();
   else if (target.dataset.choice) nextChoice(target);
   else if (target.dataset.copies) navigator.clipboard.writeText(target.dataset.copies).then(() => (target.textContent = "copied"), () => (target.textContent = "this browser does not allow it"));
+  else if ("prints" in target.dataset) print();
   else target.closest("dialog").close();
 });
 document.addEventListener("submit", (event) => {

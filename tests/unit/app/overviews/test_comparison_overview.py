@@ -77,6 +77,11 @@ def test_without_records_of_growth_the_pair_that_serves_is_offered(project: Gate
     assert found.sentence.startswith("Version 2 has no recorded comparison with version 1 on live traffic yet.")
 
 
+def test_the_pair_that_is_asked_for_can_be_chosen_in_its_order(project: GatewayProject) -> None:
+    found = comparison_overview(project.workspace, MODEL, (1, 2))
+    assert [(p.version, p.against) for p in found.pairs] == [(1, 2), (2, 1)]
+
+
 def test_nothing_to_compare_names_the_command(tmp_path: Path) -> None:
     made = GatewayProject(tmp_path / "alone")
     assert comparison_overview(made.workspace, MODEL).next == "trimtab run --model delay"

@@ -15,6 +15,7 @@ from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.answers import answer
 from trimtab.app.overviews.decision_detail import decision_detail
 from trimtab.app.overviews.decision_overview import check_chain, decision_overview
+from trimtab.app.overviews.window_detail import window_detail
 from trimtab.app.pages.decision_report import decision_page
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.decision_list import BRAKES, DecisionFilter, list_decisions
@@ -149,6 +150,13 @@ def test_a_decision_says_what_led_to_it_and_how_it_differs_from_the_policy(works
     assert found.what_was_done in page
     assert found.matrix_note in page
     assert page.count("rows are suspected") == 1
+
+
+def test_a_signal_has_one_name_on_the_pages_of_its_window_and_its_decision(workspace: Workspace) -> None:
+    detail = decision_detail(workspace, MODEL, 2)
+    assert detail.window is not None
+    window = window_detail(workspace, MODEL, detail.window.start)
+    assert {s.kind for s in detail.signals} == {note.words for note in window.notes} >= {"money", "inputs"}
 
 
 def test_a_number_that_is_none_is_not_found(workspace: Workspace) -> None:

@@ -21,7 +21,7 @@ from trimtab.app.pages.comparison_report import comparison_page
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.comparison_result import VersionComparison
 from trimtab.app.reports.version_comparison import compare_versions
-from trimtab.app.reports.version_words import advice
+from trimtab.app.reports.version_words import GAIN, GAIN_NOTE, advice
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.cli import look
 from trimtab.clock import to_micros
@@ -281,7 +281,10 @@ def test_a_former_champion_that_is_kept_as_a_shadow_is_watched(world: World) -> 
     assert found is not None
     assert (found.watch, found.challenger, found.champion) == (True, 2, 1)
     assert advice(found) == "roll back: the former champion is better"
-    assert "roll back: the former champion is better" in comparison_page(world.compare())
+    page = comparison_page(world.compare())
+    assert "The rule of the policy judges version 2 against version 1: roll back: the former champion is better" in page
+    assert f">{GAIN}</th>" in page
+    assert GAIN_NOTE in page
 
 
 def test_without_costs_it_is_the_metric_that_is_told(tmp_path: Path) -> None:
