@@ -63,7 +63,7 @@ def request_retraining(
         by=by,
     )
     metadata.put(request)
-    return request
+    return metadata.get(RetrainRequest, request.id)  # the same request at the same time may have come first
 
 
 def open_requests(metadata: Metadata, model: str) -> list[RetrainRequest]:

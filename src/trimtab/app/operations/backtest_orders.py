@@ -6,6 +6,7 @@ A backtest reads the past and writes below its own folder alone. It never change
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import secrets
 import subprocess
 import sys
@@ -17,12 +18,15 @@ import msgspec
 import psutil
 
 from trimtab.app.operations.actors import Actor
+from trimtab.app.operations.rollout_orders import used_key
 from trimtab.app.project.process_files import is_running, write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.errors import Conflict, NotFound, UsageError
 
 KEPT = Path("backtest", "kept")
 """Below the root of the project's stores: a folder a backtest."""
+LOCK = "backtest.lock"
+"""In the run folder; held while a backtest is started, so that two requests at once start one."""
 ORDER, PROGRESS, RESULT = "order.json", "progress.txt", "result.json"
 NICENESS = 10
 """The process gives way to what serves."""
@@ -124,12 +128,12 @@ def start_backtest(
         environment: of the policy.
         reason: why; it is kept with the result.
         policies, vary, start, end, log, label_delay: as the options of `trimtab backtest`.
-        key: idempotency key; the same key again returns the first order.
+        key: idempotency key; the same request again returns the first order.
 
     Raises:
         Forbidden: below developer.
         DefinitionError: an unknown model.
-        UsageError: no reason is given.
+        UsageError: no reason is given, or the key was used for another request.
         Conflict: another backtest of the project is at work.
     """
     name = workspace.model(model).name
@@ -137,21 +141,40 @@ def start_backtest(
     if not reason.strip():
         raise UsageError("a backtest needs a reason; it is kept with the result")
     now = workspace.now()
-    for known in order_ids(workspace):
-        with contextlib.suppress(NotFound):
-            order = read_order(workspace, known)
-            if key and order.key == key:
-                return order
-            if is_at_work(workspace, order):
-                raise Conflict(
-                    f"the backtest {known} of {order.model} is at work; wait for it, or end its process: "
-                    f"kill {order.pid}"
-                )
     order = BacktestOrder(
         id=new_id(now), key=key or "", model=name, created_at=now, by=actor.name, reason=reason.strip(),
         policies=tuple(policies), vary=tuple(vary), start=start or None, end=end or None, log=log,
         label_delay=label_delay or None,
     )  # fmt: skip
+    with (workspace.run_folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _first(workspace, actor, order) or _start(workspace, order, environment)
+
+
+def _first(workspace: Workspace, actor: Actor, asked: BacktestOrder) -> BacktestOrder | None:
+    """Return the order that the same request made before, or None. Raises UsageError and Conflict."""
+    orders = []
+    for known in order_ids(workspace):
+        with contextlib.suppress(NotFound):
+            orders.append(read_order(workspace, known))
+    for order in orders:
+        if asked.key and (order.key, order.model) == (asked.key, asked.model):
+            same = msgspec.structs.replace(asked, id=order.id, created_at=order.created_at, pid=order.pid)
+            if same != order:
+                raise used_key(order.key, order.by, order.reason)
+            return order
+    for order in orders:
+        if is_at_work(workspace, order):
+            if not actor.may("viewer", order.model):
+                raise Conflict("a backtest of another model is at work; wait for it")
+            raise Conflict(
+                f"the backtest {order.id} of {order.model} is at work; wait for it, or end its process: "
+                f"kill {order.pid}"
+            )
+    return None
+
+
+def _start(workspace: Workspace, order: BacktestOrder, environment: str) -> BacktestOrder:
     write_order(workspace, order)
     command = [sys.executable, "-m", "trimtab.cli", *order.arguments()]
     command += ["--project", str(workspace.project.folder.absolute()), "--env", environment]

@@ -34,7 +34,11 @@ def deploy(
         bring_bundle_up_to_date(workspace, bundle)
         return rollouts.deploy(bundle, cause=cause, reason=reason, by=actor.name, role=role, share=share)
 
-    return order_change(workspace, actor, bundle.model, f"deploy {bundle.id}", change, key=key, seen=seen, force=force)
+    asked = " ".join(str(each) for each in (role, share) if each is not None)
+    return order_change(
+        workspace, actor, bundle.model, f"deploy {bundle.id}", change,
+        reason=reason, asked=asked, key=key, seen=seen, force=force,
+    )  # fmt: skip
 
 
 def restore(
@@ -55,7 +59,9 @@ def restore(
             bring_bundle_up_to_date(workspace, restored)
         return rollouts.rollback(cause=cause, reason=reason, by=actor.name, to=to)
 
-    return order_change(workspace, actor, model, "rollback", change, key=key, seen=seen, force=True)
+    return order_change(
+        workspace, actor, model, "rollback", change, reason=reason, asked=f"to {to}", key=key, seen=seen, force=True
+    )
 
 
 def champion_of(workspace: Workspace, model: str, number: int) -> Bundle | None:

@@ -10,10 +10,10 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
 from trimtab.clock import to_micros
 from trimtab.control.retrain_requests import request_retraining
-from trimtab.errors import Conflict
+from trimtab.errors import Conflict, UsageError
 from trimtab.records.control import RetrainRequest
 from trimtab.records.serving import Revision
-from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.contract import newest_where
 
 Change = Callable[[Rollouts, str], Revision]
 """Makes the change, with its cause."""
@@ -35,7 +35,10 @@ def step(
     def change(rollouts: Rollouts, cause: str) -> Revision:
         return rollouts.step(cause=cause, reason=reason, by=actor.name, share=share)
 
-    return order_change(workspace, actor, model, "step", change, key=key, seen=seen, force=force)
+    asked = "" if share is None else f"share {share:g}"
+    return order_change(
+        workspace, actor, model, "step", change, reason=reason, asked=asked, key=key, seen=seen, force=force
+    )
 
 
 def promote(
@@ -64,12 +67,13 @@ def promote(
         Outdated: another revision came after `seen`.
         Conflict: without `seen`, another revision came at the same time.
         ActionError: the model is frozen, or there is nothing to change.
+        UsageError: the key was used for another request.
     """
 
     def change(rollouts: Rollouts, cause: str) -> Revision:
         return rollouts.promote(cause=cause, reason=reason, by=actor.name)
 
-    return order_change(workspace, actor, model, "promote", change, key=key, seen=seen, force=force)
+    return order_change(workspace, actor, model, "promote", change, reason=reason, key=key, seen=seen, force=force)
 
 
 def abandon(
@@ -80,7 +84,7 @@ def abandon(
     def change(rollouts: Rollouts, cause: str) -> Revision:
         return rollouts.abandon(cause=cause, reason=reason, by=actor.name)
 
-    return order_change(workspace, actor, model, "abandon", change, key=key, seen=seen, force=True)
+    return order_change(workspace, actor, model, "abandon", change, reason=reason, key=key, seen=seen, force=True)
 
 
 def rollback(
@@ -92,7 +96,7 @@ def rollback(
     def change(rollouts: Rollouts, cause: str) -> Revision:
         return rollouts.rollback(cause=cause, reason=reason, by=actor.name)
 
-    return order_change(workspace, actor, model, "rollback", change, key=key, seen=seen, force=True)
+    return order_change(workspace, actor, model, "rollback", change, reason=reason, key=key, seen=seen, force=True)
 
 
 def ask_retraining(
@@ -102,11 +106,11 @@ def ask_retraining(
 
     The budget of the policy holds for the request of a developer, so a person may then have to approve the decision;
     an approver may exceed it. key: as of `promote`. Raises Forbidden below developer, and UsageError as
-    `request_retraining`.
+    `request_retraining`, and for a key of another request.
     """
     actor.require("developer", model)
     now = workspace.now()
-    return request_retraining(
+    found = request_retraining(
         workspace.metadata,
         workspace.model(model).name,
         key=key or f"{actor.name}.{to_micros(now)}",
@@ -115,6 +119,9 @@ def ask_retraining(
         by=actor.name,
         at=now,
     )
+    if (found.reason, found.by) != (reason.strip(), actor.name):
+        raise used_key(found.key, found.by, found.reason)
+    return found
 
 
 def order_change(
@@ -124,22 +131,49 @@ def order_change(
     what: str,
     change: Change,
     *,
+    reason: str,
+    asked: str = "",
     key: str | None,
     seen: int | None,
     force: bool,
 ) -> Revision:
-    """Make a change once for each key, without a key once for each revision that it changes. Raises as `promote`."""
+    """Make a change once for each key, without a key once for each revision that it changes. Raises as `promote`.
+
+    asked: what the request names beside the reason, such as the revision to restore.
+    """
     actor.require("approver", model)
     rollouts = open_rollouts(workspace, model, seen=seen)
     now = rollouts.current()
     number = now.number if now else 0
-    cause = f"command/{what}/{number}" if key is None else f"request/{what}/{key}"
-    if key is not None and (done := latest(workspace.metadata, Revision, model=model, cause=cause)):
+    request = f"request/{what}/{key}"
+    cause = f"command/{what}/{number}" if key is None else f"{request}/{asked}" if asked else request
+
+    def done_before() -> Revision | None:
+        if key is None:
+            return None
+        found = newest_where(
+            workspace.metadata, Revision, lambda r: r.cause == request or r.cause.startswith(f"{request}/"), model=model
+        )
+        if found is not None and (found.cause, found.by, found.reason) != (cause, actor.name, reason):
+            raise used_key(key, found.by, found.reason)
+        return found
+
+    if done := done_before():
         return done
     rollouts.refuse_unseen(now)
     refuse_frozen(workspace, model, force=force)
     try:
-        return change(rollouts, cause)
+        made = change(rollouts, cause)
+        return done_before() or made  # what is stored: the same request at the same time has another created_at
     except Conflict:
+        if done := done_before():
+            return done
         rollouts.refuse_unseen(rollouts.current())
         raise
+
+
+def used_key(key: str, by: str, reason: str) -> UsageError:
+    """Return the error for an idempotency key that came with another request before."""
+    return UsageError(
+        f"the idempotency key '{key}' was used for another request, by {by}: {reason}; expected a new one"
+    )

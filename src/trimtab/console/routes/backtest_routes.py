@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
@@ -15,6 +13,7 @@ from trimtab.app.overviews.backtest_charts import backtest_charts
 from trimtab.app.overviews.backtest_overview import WORST_WINDOWS, backtest_overview
 from trimtab.charts.theme import Frame
 from trimtab.console.access import Visitor
+from trimtab.console.changes import Key
 from trimtab.console.documents import csv_answer, document
 from trimtab.console.page_cache import changing
 from trimtab.console.rendering import page, segment
@@ -25,7 +24,6 @@ COLUMNS = (
     "policy", "saved", "saved_low", "saved_high", "lost", "loss", "trainings", "refused", "reviews", "promotions",
     "no_better", "judged", "regret", "delay_days", "training_cost", "on_frontier",
 )  # fmt: skip
-Key = Annotated[str | None, Header(alias="idempotency-key")]
 
 
 class NewBacktest(BaseModel):

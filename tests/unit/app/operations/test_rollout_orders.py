@@ -10,7 +10,8 @@ from integration.gateway_project import GatewayProject
 from trimtab.app.operations import deploying, rollout_orders
 from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.freezing import freeze
-from trimtab.errors import ActionError, Forbidden, Outdated
+from trimtab.app.rollout import rollouts
+from trimtab.errors import ActionError, Forbidden, Outdated, UsageError
 from trimtab.records.control import RetrainRequest
 from trimtab.records.serving import Revision
 
@@ -34,6 +35,33 @@ def test_a_repeated_request_changes_once(project: GatewayProject) -> None:
     assert rollout_orders.promote(ws, ANN, "delay", reason="it gains", key="k1", seen=2) == first
     back = rollout_orders.rollback(ws, ANN, "delay", reason="it does not", key="k1", seen=3)
     assert (back.number, back.action) == (4, "rollback")
+
+
+def test_a_key_of_another_request_is_refused_and_names_the_first(project: GatewayProject) -> None:
+    ws, ben = project.workspace, Actor(name="ben", role="admin")
+    first = rollout_orders.step(ws, ANN, "delay", reason="slowly", key="k1", share=0.3)
+    assert rollout_orders.step(ws, ANN, "delay", reason="slowly", key="k1", share=0.3) == first
+    for actor, reason, share in ((ANN, "slowly", 0.4), (ANN, "slowly", None), (ANN, "fast", 0.3), (ben, "slowly", 0.3)):
+        with pytest.raises(UsageError, match=r"key 'k1' was used for another request, by ann: slowly"):
+            rollout_orders.step(ws, actor, "delay", reason=reason, key="k1", share=share)
+    back = rollout_orders.rollback(ws, ANN, "delay", reason="it does not", key="k1")
+    with pytest.raises(UsageError, match="key 'k1' was used"):
+        deploying.restore(ws, ANN, "delay", 1, reason="it does not", key="k1")
+    assert ws.metadata.count(Revision) == back.number == 4
+
+
+def test_the_same_request_at_the_same_time_gets_the_stored_revision(
+    project: GatewayProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given another thread that writes the same revision just before this one does
+    ws, stored = project.workspace, list[Revision]()
+
+    def meanwhile(*args: object) -> None:
+        monkeypatch.undo()
+        stored.append(project.rollouts.promote(cause="request/promote/k1", reason="it gains", by="ann"))
+
+    monkeypatch.setattr(rollouts, "closed_until", meanwhile)
+    assert rollout_orders.promote(ws, ANN, "delay", reason="it gains", key="k1", seen=2) == stored[0]
 
 
 def test_a_revision_that_came_meanwhile_is_named(project: GatewayProject) -> None:
@@ -73,6 +101,9 @@ def test_a_request_to_retrain_is_one_a_key_and_the_budget_holds_for_a_developer(
     ws = project.workspace
     first = rollout_orders.ask_retraining(ws, DEV, "delay", reason="new terminal", key="k1")
     assert rollout_orders.ask_retraining(ws, DEV, "delay", reason="new terminal", key="k1") == first
+    for actor, reason in ((ANN, "new terminal"), (DEV, "old terminal")):
+        with pytest.raises(UsageError, match="key 'k1' was used for another request, by dev: new terminal"):
+            rollout_orders.ask_retraining(ws, actor, "delay", reason=reason, key="k1")
     other = rollout_orders.ask_retraining(ws, ANN, "delay", reason="new terminal")
     assert (first.source, other.source, ws.metadata.count(RetrainRequest)) == ("api", "command", 2)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from kit.consoles import make_project
 from trimtab.app.backtest.kept_results import keep_result
 from trimtab.app.backtest.policy_run import PolicyRun, Retrained
 from trimtab.app.backtest.policy_table import PolicyTable, make_table
+from trimtab.app.operations import backtest_orders
 from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.backtest_orders import (
     PROGRESS,
@@ -133,18 +136,46 @@ def test_starting_one_asks_for_a_role_a_reason_and_one_at_a_time(
         start_backtest(workspace, Actor(name="v", role="viewer"), "risk", **options)
     with pytest.raises(UsageError, match="needs a reason"):
         start_backtest(workspace, DEVELOPER, "risk", environment="local", reason=" ")
-    first = start_backtest(
-        workspace, DEVELOPER, "risk", **options, policies=["never"], vary=["decide.cooldown=7d"], key="k"
-    )
+    asked = {**options, "policies": ["never"], "vary": ["decide.cooldown=7d"], "key": "k"}
+    first = start_backtest(workspace, DEVELOPER, "risk", **asked)
     assert list(first.arguments()) == [
         "backtest", "risk", "--id", first.id, "--policy", "never", "--vary", "decide.cooldown=7d",
     ]  # fmt: skip
-    assert start_backtest(workspace, DEVELOPER, "risk", **options, key="k") == first
+    assert start_backtest(workspace, DEVELOPER, "risk", **asked) == first
     with pytest.raises(Conflict, match=f"{first.id} of risk is at work"):
         start_backtest(workspace, DEVELOPER, "risk", **options)
+    for actor, changed in ((DEVELOPER, {"vary": ["decide.cooldown=9d"]}), (Actor(name="ann", role="admin"), {})):
+        with pytest.raises(UsageError, match="key 'k' was used for another request, by dev: to compare calendars"):
+            start_backtest(workspace, actor, "risk", **{**asked, **changed})
     os.kill(first.pid, signal.SIGKILL)
     os.waitpid(first.pid, 0)
     assert msgspec.structs.replace(read_order(workspace, first.id), pid=0).by == "dev"
     second = start_backtest(workspace, DEVELOPER, "risk", **options)
     os.kill(second.pid, signal.SIGKILL)
     os.waitpid(second.pid, 0)
+
+
+def test_a_key_is_of_one_model_and_orders_of_another_stay_unnamed(workspace: Workspace) -> None:
+    other = msgspec.structs.replace(order_of(key="k", pid=own_pid(), reason="of others"), model="secret")
+    write_order(workspace, other)  # at work: its process is this one
+    limited = Actor(name="dev", role="developer", models=("risk",))
+    with pytest.raises(Conflict, match=r"^a backtest of another model is at work; wait for it$"):
+        start_backtest(workspace, limited, "risk", environment="local", reason="of others", key="k")
+
+
+def test_two_requests_at_once_start_one_backtest(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = list[BacktestOrder]()
+
+    def start(workspace: Workspace, order: BacktestOrder, environment: str) -> BacktestOrder:
+        time.sleep(0.1)
+        started.append(order)
+        order = msgspec.structs.replace(order, pid=own_pid())
+        write_order(workspace, order)
+        return order
+
+    monkeypatch.setattr(backtest_orders, "_start", start)
+    options: dict[str, Any] = {"environment": "local", "reason": "to compare calendars", "key": "k"}
+    with ThreadPoolExecutor(4) as pool:
+        waits = [pool.submit(start_backtest, workspace, DEVELOPER, "risk", **options) for _ in range(4)]
+    found = {each.result().id for each in waits}
+    assert len(started) == len(found) == 1
