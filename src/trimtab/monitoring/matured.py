@@ -23,7 +23,7 @@ from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.row_money import RowMoney, prices
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
-from trimtab.records.monitoring import IMPACT, MONEY_GAIN, Signal, WindowReport
+from trimtab.records.monitoring import ANSWER_MONEY, ANSWERS_PRICED, IMPACT, MONEY_GAIN, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.stats.intervals import row_interval
 from trimtab.stats.metrics import metric_value
@@ -80,7 +80,7 @@ def judge_matured(
         )
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
         costs, money = prices(policy, reference.task, own.function if own else None), list[Signal]()
-        priced = np.ones(len(y), dtype=bool)
+        priced, lost = np.ones(len(y), dtype=bool), None
         try:
             if own is not None:
                 lost = own.rows(known).lost(y, score)
@@ -95,6 +95,7 @@ def judge_matured(
             money = [_left_out(signal, len(y) - int(priced.sum())) for signal in money]
             if costs:
                 metrics["money_lost"] = mistakes.money(made, costs) * int(priced.sum())
+                metrics |= _of_answers(scored, known, priced, y, lost, reference, costs)
         metrics |= estimate_errors(metrics, coverage=int(priced.sum()) / scored.rows)
         categories = {name: values[known] for name, values in scored.categories.items()}
         signals = _signals(window, y, score, categories, reference, detectors)
@@ -103,6 +104,36 @@ def judge_matured(
             metrics["unknown_class"] = sum(unknown.values()) / labelled
             signals.append(_unknown(window, unknown, labelled))
     return [window.report("matured", scored, metrics, labelled=labelled), *signals]
+
+
+def _of_answers(
+    scored: Scored,
+    known: npt.NDArray[np.bool_],
+    priced: npt.NDArray[np.bool_],
+    y: Floats,
+    lost: Floats | None,
+    reference: Reference,
+    costs: mistakes.Costs,
+) -> dict[str, float]:
+    """Return the money lost on rows that were served, and their number; nothing where none has a label.
+
+    known: rows of `scored` with label and score. priced, y, lost: of the known rows; lost: by the project's function.
+    """
+    answers = priced if scored.answered is None else priced & scored.answered[known]
+    if (scored.answered is None and scored.served < scored.rows) or not answers.any():
+        return {}
+    if lost is not None:
+        total = float(lost[answers].sum())
+    else:
+        made = mistakes.mean_mistakes(
+            y[answers],
+            scored.scores[known][answers],
+            task=reference.task,
+            threshold=reference.threshold,
+            classes=reference.classes,
+        )
+        total = mistakes.money(made, costs) * int(answers.sum())
+    return {ANSWER_MONEY: total, ANSWERS_PRICED: float(answers.sum())}
 
 
 def quality(y: Floats, score: Floats, *, task: Task, threshold: float, metric: str | None = None) -> dict[str, float]:

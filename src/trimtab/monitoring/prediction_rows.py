@@ -50,6 +50,8 @@ class Scored:
     served: int
     requests: int
     """Different predictions of the window over all versions; this version may have scored fewer."""
+    answered: npt.NDArray[np.bool_] | None = None
+    """Which rows were served; None where it is not known."""
     probabilities: Floats | None = None
     """Of each class, (rows, classes), of a multiclass model; NaN where it gave none."""
     categories: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
@@ -151,6 +153,7 @@ def version_rows(
         score=numbers(_floats(own, "score")),
         rows=own.num_rows,
         served=int(served.sum()),
+        answered=served.astype(bool, copy=False),
         requests=requests,
         probabilities=probabilities_of(_column(own, "probabilities"), classes) if classes else None,
     )

@@ -60,6 +60,9 @@ class WindowReport(Record, frozen=True, kw_only=True):
     metrics: dict[str, float]
     """Label-based performance (matured), mean confidence, p50_ms, p99_ms, error_rate, cost, money_lost.
 
+    answer_money_lost: the part of money_lost of rows whose score was sent to the client; answers_priced: their number,
+    of labelled ones.
+
     METRIC_low, METRIC_high: 95 % interval of the task's first metric, and of that of `promote_when`, from the spread of
     the labelled rows, which count as independent (stats/intervals.py, `row_interval`); left out of windows that are too
     small. error_rate_low, p99_low_ms: lower confidence bounds of the version's share of failed rows and of its 99th
@@ -70,6 +73,11 @@ class WindowReport(Record, frozen=True, kw_only=True):
 MONEY_GAIN = "paired_money_gain"
 """Metric of a window: money a prediction that a version's mistakes cost less than the champion's, on the same rows."""
 
+
+ANSWER_MONEY = "answer_money_lost"
+"""Metric of a window: the money lost on rows whose score was sent to the client."""
+ANSWERS_PRICED = "answers_priced"
+"""Metric of a window: how many labelled rows `ANSWER_MONEY` counts."""
 
 SCORE = "score"
 """Name of a model's output among the profiled columns; of a multiclass model the probability of the predicted class."""

@@ -25,6 +25,7 @@ def window_report(
     stage: Literal["closed", "matured"] = "matured",
     metrics: dict[str, float] | None = None,
     labelled: int = 900,
+    served: int = 1000,
 ) -> WindowReport:
     """Return the report of one day's window of 1,000 rows."""
     start = FIRST + day * DAY
@@ -38,7 +39,7 @@ def window_report(
         start=start,
         end=start + DAY,
         rows=1000,
-        served_rows=1000,
+        served_rows=served,
         labelled=labelled,
         coverage=labelled / 1000,
         metrics=metrics or {},

@@ -90,6 +90,7 @@ def test_costs_have_a_page_documents_and_files(client: TestClient, two_runs: Two
     assert escape(found["sentence"]) in client.get("/cost").text
     (month,) = rows(client.get("/cost/months.csv").text)
     assert (month["month"], month["model"], month["lost"]) == ("2026-02", "risk", "")
+    assert month["counted"] == "0"
     assert float(month["training"]) == pytest.approx(first.cost + second.cost)
     files = rows(client.get("/cost/runs.csv").text)
     assert [row["run"] for row in files] == [second.id, first.id]

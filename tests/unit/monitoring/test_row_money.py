@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trimtab.app.reports.answer_money import answer_money
 from trimtab.bundle.typed_matrix import Schema, TypedMatrix, objects
 from trimtab.control.cause import gather
 from trimtab.control.impact import judge
@@ -18,7 +19,7 @@ from trimtab.monitoring.row_money import RowMoney
 from trimtab.policy.decide import Impact
 from trimtab.records.monitoring import IMPACT, MONEY_GAIN
 from trimtab.tasks import UNKNOWN_CLASS
-from trimtab.testing.streams import NAMES, World, play, truth
+from trimtab.testing.streams import NAMES, Variant, World, log_labels, log_rows, play, truth
 from trimtab.units import MICROS
 from unit.monitoring.monitor_bench import DAYS, POLICY, VARIANTS, Bench, content, reference
 
@@ -80,6 +81,29 @@ def test_a_function_that_says_what_the_prices_say_gives_the_same_money_everywher
     assert len(own.signals("kpi")) > 3
     for each in (priced, own):
         each.close()
+
+
+@pytest.mark.parametrize("function", [None, made(as_priced)])
+def test_answers_of_a_replaced_champion_have_their_own_money(bench: Bench, function: ImpactFunction | None) -> None:
+    # given a day on which version 2 replaces version 1, which goes on as a shadow and has most rows as one
+    day = World(seed=5, label_hours=1.0).day(DAYS)
+    early = day.times < np.quantile(day.times, 0.2)
+    before, after = np.flatnonzero(early), np.flatnonzero(~early)
+    log_rows(bench.log, day, DAYS, before, Variant(version=1), served=True, model="delay")
+    log_rows(bench.log, day, DAYS, after, Variant(version=1, role="shadow"), served=False, model="delay")
+    log_rows(bench.log, day, DAYS, after, Variant(version=2), served=True, model="delay")
+    log_labels(bench.log, {DAYS: day}, after=0, until=int(day.known_at.max()) + 1, model="delay")
+    play(bench.log, World(seed=5), range(DAYS + 1, DAYS + 6), (Variant(version=2),))
+    bench.monitor(policy=POLICY if function is None else OWN, function=function, known=True).step()
+    # then each version's answers cost what its own rows cost, and all rows are counted once
+    first, second = (report for report in bench.reports("matured") if report.start == bench.reports("matured")[0].start)
+    assert (first.version, first.role, second.role) == (1, "shadow", "champion")
+    money = as_priced(day.y, truth(day.X))
+    for report, rows in ((first, before), (second, after)):
+        lost, counted = answer_money(report) or (None, None)
+        assert lost == pytest.approx(money[rows].sum())
+        assert counted == len(rows) == report.served_rows
+    assert first.metrics["money_lost"] == pytest.approx(money.sum()), "on all rows that it scored"
 
 
 def test_money_can_depend_on_a_feature_and_a_quiet_stream_loses_what_is_expected(bench: Bench) -> None:

@@ -104,6 +104,9 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     lost: float | None
+    counted: int
+    """Labelled answers that `lost` counts."""
+    answered: int
     saved: float | None
     saved_windows: int
     loop: float
@@ -270,6 +273,8 @@ def _totals(workspace: Workspace, briefs: Sequence[ModelBrief]) -> Totals | None
     return Totals(
         name=own[0].name,
         lost=math.fsum(lost) if lost else None,
+        counted=sum(m.counted for m in own),
+        answered=sum(m.answered for m in own),
         saved=math.fsum(saved) if saved else None,
         saved_windows=sum(m.saved_windows for m in own),
         loop=math.fsum([*(r.cost for r in runs), *(m.serving for m in own)]),

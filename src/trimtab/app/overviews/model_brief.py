@@ -19,8 +19,19 @@ from trimtab.app.overviews.model_windows import (
     role_windows,
 )
 from trimtab.app.overviews.model_words import State, deciding_signal, model_sentence, newest_judged
-from trimtab.app.overviews.wording import SIGNALS, count, interval, metric, money, month, p_value, share
+from trimtab.app.overviews.wording import (
+    SIGNALS,
+    answers_counted,
+    count,
+    interval,
+    metric,
+    money,
+    month,
+    p_value,
+    share,
+)
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.answer_money import answer_money
 from trimtab.control.holds import active_freeze, freeze_reason
 from trimtab.control.reviews import open_notes, pending_reviews
 from trimtab.errors import NotFound
@@ -49,7 +60,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """What the mistakes of a month (UTC) of event time cost, on labelled rows.
+    """What the mistakes in the answers of a month (UTC) of event time cost, on labelled ones.
 
     saved: what the champion before would have lost more, in the windows in which it was compared; None without any.
     """
@@ -57,6 +68,10 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     start: datetime
     lost: float | None
+    counted: int
+    """Labelled answers that `lost` counts."""
+    answered: int
+    """All answers of the month."""
     saved: float | None
     saved_windows: int
     serving: float
@@ -182,16 +197,18 @@ def _month(reports: Sequence[WindowReport], windows: Sequence[ChampionWindow]) -
         return None
     known = next((w for w in reversed(windows) if w.money_lost is not None), windows[-1])
     begin = _month_start(known.start)
-    own = [w for w in windows if _month_start(w.start) == begin]
-    lost = [w.money_lost for w in own if w.money_lost is not None]
-    saved = saved_by_window([r for r in reports if _month_start(r.start) == begin])
+    own = [r for r in reports if _month_start(r.start) == begin]
+    known_money = [answers for r in own if r.stage == "matured" and (answers := answer_money(r)) is not None]
+    saved = saved_by_window(own)
     return Month(
         name=month(begin),
         start=begin,
-        lost=math.fsum(lost) if lost else None,
+        lost=math.fsum(lost for lost, _ in known_money) if known_money else None,
+        counted=sum(answers for _, answers in known_money),
+        answered=sum(r.served_rows for r in own),
         saved=math.fsum(saved) if saved else None,
         saved_windows=len(saved),
-        serving=math.fsum(r.metrics.get("cost", 0.0) for r in reports if _month_start(r.start) == begin),
+        serving=math.fsum(r.metrics.get("cost", 0.0) for r in own),
     )
 
 
@@ -271,7 +288,8 @@ def _lost_fact(policy: Policy, months: Month, judged: Decision | None) -> Fact:
     currency = policy.impact.currency
     avoidable = 0.0 if judged is None else judged.impact_per_day
     avoided = f"{money(avoidable, currency)} a day" if avoidable > 0 else "nothing"
-    usual = "" if judged is None else f"newest judged window: {avoided} avoidable ({judged.impact} impact)"
+    usual = answers_counted(months.counted, months.answered)
+    usual += "" if judged is None else f"; newest judged window: {avoided} avoidable ({judged.impact} impact)"
     return Fact(
         name="lost",
         label=f"lost in {months.name}",

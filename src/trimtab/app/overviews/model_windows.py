@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.control.cause import COUNTED
 from trimtab.metric_catalog import MONEY
 from trimtab.policy.matrix import Matrix
-from trimtab.records.monitoring import MONEY_GAIN, Comparison, Signal, WindowReport
+from trimtab.records.monitoring import ANSWER_MONEY, ANSWERS_PRICED, MONEY_GAIN, Comparison, Signal, WindowReport
 from trimtab.records.record import Role, SignalKind
 from trimtab.stores.metadata.contract import Between, Metadata
 
@@ -66,6 +66,8 @@ class ChampionWindow(msgspec.Struct, frozen=True, kw_only=True):
     end: datetime
     version: int
     rows: int
+    answered: int
+    """Rows of the window that clients got answers to, of all versions: on a day of change more than `rows`."""
     labelled: int
     matured: bool
     loss: float | None = None
@@ -142,7 +144,8 @@ def role_windows(metadata: Metadata, model: str, wanted: TimeRange, metric: str,
         metric: metric of the model.
         part: so long a part of the stretch is read at once.
     """
-    shown = {metric, f"{metric}_low", f"{metric}_high", "money_lost", "p99_ms", "error_rate", "cost"}
+    money = {"money_lost", ANSWER_MONEY, ANSWERS_PRICED}
+    shown = {metric, f"{metric}_low", f"{metric}_high", "p99_ms", "error_rate", "cost"} | money
     found: dict[tuple[datetime, int], WindowReport] = {}
     newest = wanted.since
     for each in wanted.parts(part):
@@ -200,12 +203,16 @@ def version_spans(reports: Iterable[WindowReport]) -> tuple[VersionSpan, ...]:
 
 def champion_windows(reports: Iterable[WindowReport], metric: str) -> tuple[ChampionWindow, ...]:
     """Return the champion's windows. reports: of `role_windows`."""
+    found, answered = list(reports), Counter[datetime]()
+    for report in found:
+        answered[report.start] += report.served_rows
     return tuple(
         ChampionWindow(
             start=w.start,
             end=w.end,
             version=w.version,
             rows=w.rows,
+            answered=answered[w.start],
             labelled=w.labelled,
             matured=w.stage == "matured",
             loss=w.metrics.get(metric),
@@ -216,7 +223,7 @@ def champion_windows(reports: Iterable[WindowReport], metric: str) -> tuple[Cham
             error_rate=w.metrics.get("error_rate"),
             cost=w.metrics.get("cost"),
         )
-        for w in reports
+        for w in found
         if w.role == "champion"
     )
 

@@ -109,6 +109,16 @@ def count(number: float | None) -> str:
     return NOT_KNOWN if number is None or not math.isfinite(number) else f"{number:,.0f}".replace("-", MINUS)
 
 
+def answers_counted(counted: int, answered: int) -> str:
+    """Return how much of a stretch a sum over labelled answers counts.
+
+    >>> answers_counted(26_171, 28_353), answers_counted(900, 900)
+    ('26,171 of 28,353 answers counted', 'all 900 answers counted')
+    """
+    part = f"all {count(answered)}" if counted == answered else f"{count(counted)} of {count(answered)}"
+    return f"{part} answers counted"
+
+
 def signed(value: float | None) -> str:
     """Return money of a column whose head names the currency: whole, with its sign.
 

@@ -19,7 +19,18 @@ from trimtab.console.rendering import page, with_query
 pages, api = APIRouter(), APIRouter(tags=["cost"])
 
 PAGE_ROWS = 50
-MONTHS = ("month", "model", "training", "serving", "cpu_seconds", "predictions", "trainings", "lost", "saved")
+MONTHS = (
+    "month",
+    "model",
+    "training",
+    "serving",
+    "cpu_seconds",
+    "predictions",
+    "trainings",
+    "lost",
+    "saved",
+    "counted",
+)
 RUNS = (
     "run", "model", "as_of", "created_at", "decision", "refit_of", "cpu_seconds", "wall_seconds", "peak_memory_mb",
     "cost",
@@ -65,7 +76,7 @@ def cost_page(visit: Visitor, model: str = "", after: str | None = None, whole: 
 def _month_row(each: MonthCost, currency: str) -> tuple[str, ...]:
     sums = (each.training, each.serving, each.cost, each.lost, each.saved)
     money = [wording.money(value, currency) for value in sums]
-    return wording.month(each.month), each.model, *money, wording.count(each.predictions)
+    return wording.month(each.month), each.model, *money, wording.count(each.predictions), wording.count(each.counted)
 
 
 def _bars(found: CostOverview) -> object:
@@ -96,7 +107,7 @@ def months_file(visit: Visitor, model: str = "") -> Response:
     rows = (
         (
             f"{each.month:%Y-%m}", each.model, each.training, each.serving, each.training_cpu_seconds,
-            each.predictions, each.trainings, each.lost, each.saved,
+            each.predictions, each.trainings, each.lost, each.saved, each.counted,
         )
         for each in found.months
     )  # fmt: skip

@@ -16,7 +16,7 @@ from trimtab.app.overviews import model_overview as model_overview_module
 from trimtab.app.overviews import model_windows
 from trimtab.app.overviews.model_overview import ModelOverview, decision_groups, model_overview
 from trimtab.app.overviews.model_windows import TimeRange, version_spans
-from trimtab.app.overviews.wording import count, metric, money
+from trimtab.app.overviews.wording import answers_counted, count, metric, money
 from trimtab.app.reports.decision_list import DecisionFilter, list_decisions
 from trimtab.app.reports.status import status
 from trimtab.control.cause import COUNTED
@@ -50,7 +50,8 @@ def test_figures_money_and_bands_are_those_of_the_records(served: Served, task: 
     assert fact(page, "lost")[0] == money(page.now.month.lost, known["money"]["currency"])
     avoided = decisions[0].impact_per_day
     said = f"{money(avoided, known['money']['currency'])} a day" if avoided > 0 else "nothing"
-    assert fact(page, "lost")[1] == f"newest judged window: {said} avoidable ({decisions[0].impact} impact)"
+    counted = answers_counted(page.now.month.counted, page.now.month.answered)
+    assert fact(page, "lost")[1] == f"{counted}; newest judged window: {said} avoidable ({decisions[0].impact} impact)"
     newest = windows[-1]
     assert fact(page, "labels")[1] == f"{count(newest.labelled)} of {count(newest.rows)}"
     assert fact(page, "p99") == (f"{metric(newest.metrics['p99_ms'])} ms", "limit 250 ms")

@@ -36,7 +36,9 @@ class MonthCost(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that clients got answers to."""
     trainings: int
     lost: float | None
-    """By mistakes of the champion, in windows whose labels are complete; None: not known."""
+    """By mistakes in answers, in windows whose labels are complete; None: not known."""
+    counted: int
+    """Labelled answers that `lost` counts, of `predictions`."""
     saved: float | None
     """Compared with the version before, where that one is scored as a shadow; None: not known."""
 
@@ -99,6 +101,8 @@ class CostOverview(msgspec.Struct, frozen=True, kw_only=True):
     """First day of the newest month of event time; None: nothing has happened yet."""
     cost: float
     lost: float | None
+    counted: str
+    """How many of the month's answers `lost` counts; empty where it is not known."""
     saved: float | None
     why_lost: str
     """Why `lost` is not known; empty when it is."""
@@ -131,6 +135,7 @@ def cost_overview(workspace: Workspace, models: Sequence[str] = ()) -> CostOverv
         month=newest,
         cost=sum(each.cost for each in present),
         lost=lost,
+        counted="" if lost is None else _counted(present),
         saved=saved,
         why_lost="" if lost is not None else "no window of the month has its labels" if priced_mistakes else NO_COSTS,
         why_saved="" if saved is not None else NO_SHADOW if priced_mistakes else NO_COSTS,
@@ -201,8 +206,12 @@ def _sentence(names: Sequence[str], present: Sequence[MonthCost], currency: str,
     else:
         cost = f"{wording.metric(sum(each.training_cpu_seconds for each in present))} CPU seconds of training"
     text = f"{who} cost {cost} in {when}"
-    text += f" and lost {wording.money(lost, currency)} by mistakes" if lost is not None else ""
+    text += f" and lost {wording.money(lost, currency)} by mistakes ({_counted(present)})" if lost is not None else ""
     return wording.sentence(text, "" if priced else "the policy has no prices, so costs are shown in CPU seconds")
+
+
+def _counted(present: Sequence[MonthCost]) -> str:
+    return wording.answers_counted(sum(each.counted for each in present), sum(each.predictions for each in present))
 
 
 def _prices_mistakes(workspace: Workspace, model: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from trimtab.app.overviews.model_brief import saved_by_window
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.answer_money import answer_money
 from trimtab.records.control import WorkflowStep
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
@@ -37,6 +38,7 @@ class MonthSum:
     serving: float = 0.0
     predictions: int = 0
     lost: float | None = None
+    counted: int = 0
     saved: float | None = None
 
 
@@ -66,12 +68,14 @@ class ModelSums:
                     month = self._month(window.start)
                     month.serving += window.metrics.get("cost", 0.0)
                     month.predictions += window.served_rows
-            for windows in self._new(workspace, WindowReport, model=model, stage="matured", role="champion"):
+            for windows in self._new(workspace, WindowReport, model=model, stage="matured"):
                 for window in windows:
-                    if (lost := window.metrics.get("money_lost")) is not None:
+                    if (known := answer_money(window)) is not None:
                         month = self._month(window.start)
-                        month.lost = (month.lost or 0.0) + lost
-                    self._compare(workspace, window)
+                        month.lost = (month.lost or 0.0) + known[0]
+                        month.counted += known[1]
+                    if window.role == "champion":
+                        self._compare(workspace, window)
 
     def _compare(self, workspace: Workspace, champion: WindowReport) -> None:
         """Add what a champion saved in a window compared with the version before it."""

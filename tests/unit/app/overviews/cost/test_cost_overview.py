@@ -11,9 +11,10 @@ import pytest
 
 from integration.gateway_project import GatewayProject
 from trimtab.app.overviews.cost.cost_overview import NO_COSTS, NO_SHADOW, cost_overview, run_costs
+from trimtab.app.overviews.model_brief import model_brief
 from trimtab.app.project.workspace import Workspace
 from trimtab.records.control import WorkflowStep
-from trimtab.records.monitoring import MONEY_GAIN
+from trimtab.records.monitoring import ANSWER_MONEY, ANSWERS_PRICED, MONEY_GAIN
 from trimtab.testing.judged import DAY, FIRST, dataset_record, run_record, window_report
 
 COSTS = {"impact": {"currency": "EUR", "cost": {"false_negative": 40}}}
@@ -32,9 +33,9 @@ def put_windows(workspace: Workspace, *, money: dict[int, float]) -> None:
         gain = {MONEY_GAIN: -0.1, "paired_rows": 900.0, "paired_version": 2.0}
         workspace.metadata.put(
             window_report(day, version=2, stage="closed", metrics={"cost": 0.5}),
-            window_report(day, version=1, stage="closed", role="shadow", metrics={"cost": 0.25}),
+            window_report(day, version=1, stage="closed", role="shadow", metrics={"cost": 0.25}, served=0),
             window_report(day, version=2, metrics={"money_lost": lost}),
-            window_report(day, version=1, role="shadow", metrics={"money_lost": lost + 90, **gain}),
+            window_report(day, version=1, role="shadow", metrics={"money_lost": lost + 90, **gain}, served=0),
         )
 
 
@@ -50,9 +51,34 @@ def test_months_are_of_event_time_and_add_up(workspace: Workspace) -> None:
     assert march.training == run_record(1).cost
     assert march.saved == pytest.approx(2 * 0.1 * 900), "the version before lost 0.1 a row more on the same rows"
     assert (found.month, found.cost, found.lost) == (april.month, 0.75, 50.0)
-    assert found.sentence == "Model delay cost 0.75 EUR in Apr 2026 and lost 50.00 EUR by mistakes."
+    assert (
+        found.sentence
+        == "Model delay cost 0.75 EUR in Apr 2026 and lost 50.00 EUR by mistakes (900 of 1,000 answers counted)."
+    )
     (model,) = found.models
-    assert model.predictions == 6 * 1000, "rows that were scored for comparison alone count, too, as they were served"
+    assert model.predictions == 3 * 1000, "rows that were scored for comparison alone are no answers"
+
+
+def test_answers_of_a_replaced_champion_count_and_the_rest_is_named(workspace: Workspace) -> None:
+    # given a day of change: version 1 answered 300 rows and scored 700 more as a shadow
+    of_answers = {"money_lost": 900.0, ANSWER_MONEY: 200.0, ANSWERS_PRICED: 250.0}
+    unknown = {"money_lost": 900.0}
+    workspace.metadata.put(
+        window_report(0, version=2, stage="closed", served=700),
+        window_report(0, version=1, stage="closed", role="shadow", served=300),
+        window_report(
+            0, version=2, metrics={"money_lost": 50.0, ANSWER_MONEY: 40.0, ANSWERS_PRICED: 650.0}, served=700
+        ),
+        window_report(0, version=1, role="shadow", metrics=of_answers, served=300),
+        window_report(1, version=2, stage="closed", served=400),
+        window_report(1, version=2, metrics=unknown, served=400),
+    )
+    (month,) = cost_overview(workspace).months
+    assert (month.lost, month.counted, month.predictions) == (240.0, 900, 1400)
+    assert cost_overview(workspace).counted == "900 of 1,400 answers counted"
+    brief = model_brief(workspace, "delay").month
+    assert brief is not None
+    assert (brief.lost, brief.counted, brief.answered) == (240.0, 900, 1400)
 
 
 def test_what_is_not_known_has_a_reason_and_is_never_zero(workspace: Workspace) -> None:
