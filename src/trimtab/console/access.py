@@ -126,10 +126,15 @@ class Visit(NamedTuple):
 
 
 def open_visit(request: Request) -> Visit:
-    """Check a request and return who sends it."""
+    """Check a request and return who sends it.
+
+    Raises Forbidden for a `model` in the path or the query that the actor may not see: no route needs to think of it.
+    """
     access: Access = request.app.state.access
     actor = access.actor(request)
     access.check_change(request)
+    for model in filter(None, (request.path_params.get("model"), *request.query_params.getlist("model"))):
+        actor.require("viewer", model)
     return Visit(actor, request.app.state.workspace, request)
 
 
