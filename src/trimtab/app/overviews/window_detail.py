@@ -27,6 +27,7 @@ from trimtab.app.overviews.wording import (
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.cause import COUNTED
 from trimtab.control.decision import REVIEW_P
+from trimtab.data.personal_data import personal_columns
 from trimtab.definitions.models import Model
 from trimtab.errors import DataError, NotFound, StoreError
 from trimtab.metric_catalog import PAIR, Task
@@ -252,16 +253,12 @@ def _columns(
     profiles = workspace.metadata.find(Profile, model=report.model, version=report.version, start=report.start)
     if not profiles:
         return ()
+    masked = personal_columns(workspace.project.definitions)
     categories: Mapping[str, Sequence[str]] = {}
     with suppress(NotFound):
         bundle = workspace.metadata.get(Bundle, f"{report.model}/{report.version}")
         categories = workspace.metadata.get(DatasetVersion, bundle.dataset).feature_categories
-    return window_columns(profiles[0], reference, signals, categories=categories, masked=masked_columns(workspace))
-
-
-def masked_columns(workspace: Workspace) -> frozenset[str]:
-    """Return the columns with personal data of all sources."""
-    return frozenset(name for source in workspace.project.definitions.sources.values() for name in source.pii)
+    return window_columns(profiles[0], reference, signals, categories=categories, masked=masked)
 
 
 def _segments(signals: Sequence[Signal]) -> tuple[Segment, ...]:

@@ -13,6 +13,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.view_list import ViewRow, view_row
 from trimtab.app.rollout.in_service import in_service
 from trimtab.app.stages.view_changes import defined_view, spelled
+from trimtab.data.personal_data import personal_columns
 from trimtab.definitions.views import FeatureView
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
@@ -22,7 +23,10 @@ from trimtab.training.dataset import DATA
 
 
 class FeatureStats(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature in the rows of a training set. null: share of missing values; the others are None without values."""
+    """A feature in the rows of a training set. null: share of missing values; the others are None without values.
+
+    hidden: they are not shown, because the feature is personal data.
+    """
 
     null: float
     mean: float | None = None
@@ -30,6 +34,7 @@ class FeatureStats(msgspec.Struct, frozen=True, kw_only=True):
     least: float | None = None
     median: float | None = None
     most: float | None = None
+    hidden: bool = False
 
 
 class FeatureFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +79,7 @@ def view_facts(workspace: Workspace, name: str) -> ViewFacts:
     view = defined_view(workspace, name)
     table = latest(workspace.metadata, TableVersion, table=view.source.name)
     dataset = newest_where(workspace.metadata, DatasetVersion, lambda d: view.version_id in d.views)
-    stats = {} if dataset is None else _stats(workspace, dataset, view.feature_names)
+    stats = {} if dataset is None else feature_stats(workspace, dataset, view.feature_names)
     source = f"{type(view.source).__name__} '{view.source.name}' ({view.source.origin})"
     options = {
         "ttl": view.ttl,
@@ -109,12 +114,17 @@ def _newest(workspace: Workspace, view: FeatureView, table: TableVersion) -> dat
     return newest
 
 
-def _stats(workspace: Workspace, dataset: DatasetVersion, names: Sequence[str]) -> dict[str, FeatureStats]:
+def feature_stats(workspace: Workspace, dataset: DatasetVersion, names: Sequence[str]) -> dict[str, FeatureStats]:
+    """Return the statistics of features in a training set, without values of personal data."""
     scan = pl.scan_parquet(workspace.artifacts.open(dataset.path) / DATA)
     frame = scan.select([name for name in names if name in scan.collect_schema()]).collect()
+    personal = personal_columns(workspace.project.definitions)
     found = {}
     for column in frame.fill_nan(None):
         null = column.null_count() / max(len(column), 1)
+        if column.name in personal:
+            found[column.name] = FeatureStats(null=null, hidden=True)
+            continue
         if not column.dtype.is_numeric() and column.dtype != pl.Boolean:
             found[column.name] = FeatureStats(null=null)
             continue

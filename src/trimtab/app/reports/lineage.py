@@ -9,6 +9,7 @@ import msgspec
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.spec import read_spec
 from trimtab.bundle.typed_packing import exact_values, feature_schema
+from trimtab.data.personal_data import mask, personal_columns
 from trimtab.errors import NotFound
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
@@ -70,7 +71,8 @@ def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[s
 
 
 def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a log row with its features by name, and everything that made it."""
+    """Return a log row with its features by name, and everything that made it; personal data is masked."""
+    personal = personal_columns(workspace.project.definitions)
     bundle = workspace.metadata.get(Bundle, bundle_of(workspace, row))
     classes, shares = workspace.metadata.get(DatasetVersion, bundle.dataset).classes, row["probabilities"]
     features, typed = dict(zip(bundle.features, row["features"] or (), strict=False)), row.pop("typed")
@@ -80,8 +82,8 @@ def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
     return {
         **row,
         "probabilities": None if shares is None else dict(zip(classes, shares, strict=False)),
-        "entities": dict(row["entities"] or ()),
-        "features": features,
+        "entities": {name: mask(name, value, personal) for name, value in dict(row["entities"] or ()).items()},
+        "features": {name: mask(name, value, personal) for name, value in features.items()},
         "made_by": _made_by(workspace, row, bundle),
     }
 

@@ -9,7 +9,7 @@ import msgspec
 
 from trimtab.app.project.kept_tables import held, named_versions, version_as_of
 from trimtab.app.project.workspace import Workspace
-from trimtab.data.personal_data import mask
+from trimtab.data.personal_data import mask, personal_columns
 from trimtab.data.quarantine import quarantine_table
 from trimtab.records.data import TableVersion
 from trimtab.stores.metadata.contract import latest
@@ -98,7 +98,7 @@ def table_facts(workspace: Workspace, table: str, *, as_of: str | None, rows: in
     if source is not None:
         roles[source.timestamp] = "timestamp"
     frame = workspace.tables.scan(table, version=version.version).tail(rows).collect()
-    hidden = () if show_pii else pii
+    hidden = () if show_pii else personal_columns(workspace.project.definitions)
     return TableFacts(
         table=table,
         version=version.version,

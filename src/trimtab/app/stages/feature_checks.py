@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 import numpy as np
@@ -12,7 +12,7 @@ import polars as pl
 from trimtab.app.project.workspace import Workspace
 from trimtab.data.batch_checks import judge_freshness
 from trimtab.data.checks import Checked, failure_lines, report_of
-from trimtab.data.personal_data import mask
+from trimtab.data.personal_data import mask, personal_columns
 from trimtab.definitions.models import Model
 from trimtab.errors import CheckFailed, PolicyError, nearest
 from trimtab.gates.leakage import explained_by_feature
@@ -37,7 +37,8 @@ def check_features(workspace: Workspace, model: Model, version: DatasetVersion, 
                 f"checks.features.ranges.{name}: model '{model.name}' has no feature '{name}'."
                 f"{nearest(name, model.feature_names)}"
             )
-    results = [*_of_values(policy, model, frame), *_leakage(workspace, policy, version)]
+    personal = personal_columns(workspace.project.definitions)
+    results = [*_of_values(policy, model, frame, personal), *_leakage(workspace, policy, version)]
     count = f"{len(model.feature_names)} features of {frame.height:,} rows"
     results.insert(0, CheckResult(check="features", verdict="pass", reason=count))
     none = pl.Series("row", [], dtype=pl.UInt32)
@@ -86,7 +87,9 @@ def reported_as(model: str) -> str:
     return f"features:{model}"
 
 
-def _of_values(policy: FeatureChecks, model: Model, frame: pl.DataFrame) -> Iterator[CheckResult]:
+def _of_values(
+    policy: FeatureChecks, model: Model, frame: pl.DataFrame, personal: Collection[str]
+) -> Iterator[CheckResult]:
     rows = max(frame.height, 1)
     for name in model.feature_names:
         values = frame.get_column(name)
@@ -97,10 +100,10 @@ def _of_values(policy: FeatureChecks, model: Model, frame: pl.DataFrame) -> Iter
             reason = f"missing in {share:.2%} of the rows, more than the {policy.max_missing:.2%} that may be"
             yield _result(name, "missing", policy.on_failure, reason, share, policy.max_missing)
         if policy.constant != "allow" and len(found) and found.n_unique() == 1 and not share:
-            reason = f"has the same value in all rows: {mask(name, found[0], model.examples.pii)}"
+            reason = f"has the same value in all rows: {mask(name, found[0], personal)}"
             yield _result(name, "constant", policy.constant, reason)
         if name in policy.ranges and len(found):
-            yield from _range(policy, name, policy.ranges[name], found, hidden=name in model.examples.pii)
+            yield from _range(policy, name, policy.ranges[name], found, hidden=name in personal)
 
 
 def _range(policy: FeatureChecks, name: str, limits: Range, found: pl.Series, *, hidden: bool) -> Iterator[CheckResult]:

@@ -16,7 +16,7 @@ from trimtab.app.stages import quarantined_rows
 from trimtab.cli.context import Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import console, say
 from trimtab.data.checks import failure_lines
-from trimtab.data.personal_data import mask
+from trimtab.data.personal_data import mask, personal_columns
 from trimtab.data.quarantine import ID_CHARACTERS, RefusedBatch, RefusedRow
 from trimtab.errors import UsageError
 from trimtab.records.data import CheckReport
@@ -105,10 +105,9 @@ def _list(context: Context, source: str | None, rows: int, *, show_pii: bool) ->
 
 def _masked(ws: Workspace, rows: Sequence[RefusedRow], *, show_pii: bool) -> list[dict[str, Any]]:
     """Return rows as JSON has them, with the values that may be shown."""
-    sources = ws.project.definitions.sources
+    hidden = () if show_pii else personal_columns(ws.project.definitions)
     found = []
     for row in rows:
-        hidden = () if show_pii or row.table not in sources else sources[row.table].pii
         values = {name: mask(name, value, hidden) for name, value in row.values.items()}
         found.append(msgspec.to_builtins(row) | {"values": values})
     return found

@@ -13,6 +13,7 @@ from trimtab.app.reports.view_list import Found, ViewRow, list_views, search
 from trimtab.cli.context import Context, Verbs
 from trimtab.cli.terminal import console
 from trimtab.cli.views import table
+from trimtab.data.personal_data import MASK
 from trimtab.units import plural
 
 app = Verbs()
@@ -104,7 +105,10 @@ def _numbers(stats: FeatureStats | None) -> list[str]:
     if stats is None:
         return ["-"] * len(_STATS)
     values = (stats.mean, stats.std, stats.least, stats.median, stats.most)
-    return [f"{stats.null:.1%}", *("-" if value is None else f"{value:.4g}" for value in values)]
+    return [
+        f"{stats.null:.1%}",
+        *(MASK if stats.hidden else "-" if value is None else f"{value:.4g}" for value in values),
+    ]
 
 
 def _show_found(found: Sequence[Found]) -> None:

@@ -24,6 +24,7 @@ from trimtab.app.overviews.window_detail import window_detail
 from trimtab.app.overviews.window_list import WindowFilter, all_windows, window_page
 from trimtab.app.overviews.wording import metric, money, p_value, share
 from trimtab.app.project.workspace import Workspace
+from trimtab.definitions.on_demand import OnDemand
 from trimtab.errors import NotFound, UsageError
 from trimtab.metric_catalog import PAIR, TASKS, Task
 from trimtab.records.control import Decision
@@ -188,14 +189,18 @@ def test_rows_are_those_of_the_log_with_what_was_wrong(served: Served, task: Tas
     assert [row["prediction_id"] for row in again["rows"]] == [row["prediction_id"] for row in found["rows"]]
 
 
-def test_rows_as_parquet_keep_columns_with_personal_data_masked(served: Served) -> None:
+@pytest.mark.parametrize("computed", [False, True])
+def test_rows_as_parquet_keep_columns_with_personal_data_masked(served: Served, computed: bool) -> None:
     workspace = served("binary")
     order: dict[str, Any] = {"model": "risk", "version": 1, "start": QUIET.isoformat(), "end": SHIFTED.isoformat()}
     plain = pl.read_parquet(io.BytesIO(base64.b64decode(exported_rows(workspace, **order))))
     assert plain.height == DAY_ROWS * 6
     assert plain["age"].dtype == pl.Float64
-    rows = workspace.project.definitions.sources["rows"]
-    object.__setattr__(rows, "pii", ("age",))
+    rows, transforms = workspace.project.definitions.sources["rows"], workspace.project.definitions.transforms
+    assert isinstance(transforms, dict)
+    object.__setattr__(rows, "pii", ("born",) if computed else ("age",))
+    if computed:
+        transforms["age"] = OnDemand("age", ("born",), ("age",), abs, "")
     try:
         masked = pl.read_parquet(io.BytesIO(base64.b64decode(exported_rows(workspace, **order))))
         assert set(masked["age"]) == {"***"}
@@ -207,6 +212,7 @@ def test_rows_as_parquet_keep_columns_with_personal_data_masked(served: Served) 
         assert not any(character.isdigit() for character in column.direction)
     finally:
         object.__setattr__(rows, "pii", ())
+        transforms.clear()
 
 
 def test_windows_come_by_pages_without_gap_or_repetition(served: Served) -> None:

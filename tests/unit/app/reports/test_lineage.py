@@ -48,6 +48,15 @@ def test_a_prediction_names_the_version_and_the_revision_that_answered(workspace
     assert found["features"] == {"row": 7.0}
 
 
+def test_personal_data_of_a_prediction_is_masked(workspace: Workspace) -> None:
+    source = next(iter(workspace.project.definitions.sources.values()))
+    object.__setattr__(source, "pii", ("row", "carrier"))
+    entities = [[("carrier", "EV"), ("route", "JFK-BOS")]]
+    found = predicted(workspace, version=[1], revision=[1], features=[[7.0]], entities=entities)
+    assert found["features"] == {"row": "***"}
+    assert found["entities"] == {"carrier": "***", "route": "JFK-BOS"}
+
+
 def test_what_no_model_gave_is_traced_to_the_champion_of_its_revision(workspace: Workspace) -> None:
     assert predicted(workspace, version=[0], revision=[1])["made_by"]["bundle"]["id"] == "delay/1"
 

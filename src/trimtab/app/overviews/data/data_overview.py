@@ -13,7 +13,7 @@ from trimtab.app.overviews.data.feature_overview import FeatureSummary, feature_
 from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.view_list import Found, ViewRow, models_of, search, view_row
-from trimtab.data.personal_data import mask
+from trimtab.data.personal_data import mask, personal_columns
 from trimtab.definitions.sources import Source
 from trimtab.errors import NotFound, nearest
 from trimtab.records.data import CheckFailure, CheckReport, CheckResult, QuarantineEnd, TableVersion
@@ -147,7 +147,7 @@ def data_overview(
 
 def held_batches(workspace: Workspace) -> Iterator[HeldBatch]:
     """Yield the batches with rows that are held, by table and the newest first."""
-    for name, source in sorted(workspace.project.definitions.sources.items()):
+    for name in sorted(workspace.project.definitions.sources):
         ends: dict[str, list[QuarantineEnd]] = {}
         for end in workspace.metadata.find(QuarantineEnd, table=name, oldest_first=True):
             ends.setdefault(end.batch, []).append(end)
@@ -166,7 +166,7 @@ def held_batches(workspace: Workspace) -> Iterator[HeldBatch]:
                     at=report.created_at,
                     rows=report.rows,
                     held=held,
-                    failures=tuple(_masked(failure, source) for failure in report.failures),
+                    failures=tuple(_masked(workspace, failure) for failure in report.failures),
                     ends=tuple(of_batch),
                 )
 
@@ -235,7 +235,7 @@ def table_detail(
         versions=tuple(versions[:limit]),
         next=versions[limit - 1].id if more and limit else None,
         reports=tuple(
-            msgspec.structs.replace(report, failures=tuple(_masked(f, sources.get(table)) for f in report.failures))
+            msgspec.structs.replace(report, failures=tuple(_masked(workspace, f) for f in report.failures))
             for report in workspace.metadata.find(CheckReport, table=table, limit=REPORTS)
         ),
         views=views,
@@ -321,8 +321,8 @@ def _others(workspace: Workspace, tables: Sequence[TableSummary], find: str) -> 
             yield Found(kind="table", name=table.name, text=text, models=())
 
 
-def _masked(failure: CheckFailure, source: Source | None) -> CheckFailure:
-    pii = source.pii if source else ()
+def _masked(workspace: Workspace, failure: CheckFailure) -> CheckFailure:
+    pii = personal_columns(workspace.project.definitions)
     return msgspec.structs.replace(failure, example=mask(failure.column, failure.example, pii))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.table_facts import TableFacts, table_facts
 from trimtab.app.stages.quarantined_rows import find_refused
-from trimtab.data.personal_data import mask
+from trimtab.data.personal_data import mask, personal_columns
 from trimtab.stores.predictions.contract import START
 
 SHOWN_ROWS = 100
@@ -22,7 +22,7 @@ def last_rows(workspace: Workspace, table: str, as_of: str | None, rows: int) ->
 def held_rows(workspace: Workspace, batch: str) -> list[dict[str, Any]]:
     """Return the first rows of a quarantined batch, without values of personal data. Raises as `find_refused`."""
     found = find_refused(workspace, batch)
-    pii = workspace.project.definitions.sources[found.report.table].pii
+    pii = personal_columns(workspace.project.definitions)
     return [
         {
             "row": row.row,

@@ -20,7 +20,7 @@ from trimtab.app.reports.paired_rows import LABEL, VersionClasses
 from trimtab.bundle.spec import read_spec
 from trimtab.bundle.typed_packing import exact_values, feature_schema
 from trimtab.clock import parse_time
-from trimtab.data.personal_data import MASK
+from trimtab.data.personal_data import mask, personal_columns
 from trimtab.errors import DataError
 from trimtab.records.training import Bundle
 from trimtab.stores.predictions import label_rule
@@ -107,7 +107,7 @@ def _labels(workspace: Workspace, model: str, ids: pl.Series) -> pl.DataFrame:
 
 def _shown(workspace: Workspace, rows: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
     """Return the rows with exact values of typed features, and without values of columns with personal data."""
-    masked = frozenset(name for source in workspace.project.definitions.sources.values() for name in source.pii)
+    masked = personal_columns(workspace.project.definitions)
     schema = feature_schema(read_spec(workspace.artifacts.open(bundle.path)))
     values = [
         _values(
@@ -125,11 +125,11 @@ def _values(
     names: Sequence[str], values: Sequence[float | None], exact: Mapping[str, Any], masked: Collection[str]
 ) -> list[Any]:
     given = dict(zip(names, values, strict=False)) | dict(exact)
-    return [MASK if name in masked and given.get(name) is not None else given.get(name) for name in names]
+    return [mask(name, given.get(name), masked) for name in names]
 
 
 def _entities(pairs: Sequence[tuple[str, str]], masked: Collection[str]) -> str:
-    return ", ".join(f"{key}={MASK if key in masked else value}" for key, value in dict(pairs).items())
+    return ", ".join(f"{key}={mask(key, value, masked)}" for key, value in dict(pairs).items())
 
 
 def _wrong(workspace: Workspace, model: str, version: int, frame: pl.DataFrame) -> list[str]:
