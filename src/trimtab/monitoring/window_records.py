@@ -157,7 +157,7 @@ class VersionWindow:
         moved = f"{column.share_moved:.1%} of the rows moved"
         if (median := sizes.get("max_share_moved_usual")) is not None:
             moved += f" where {median:.1%} are usual"
-        named = "named" if column.name in step.named else "not named"
+        sure = "it moved" if column.name in step.named else "may be chance"
         return self.signal(
             kind,
             subject=column.name,
@@ -176,7 +176,7 @@ class VersionWindow:
             },
             rows=step.n,
             reference_windows=reference_windows,
-            reason=(f"{moved}; p {column.p:.2g}, {column.holm:.2g} corrected for all columns (Holm): {named}"),
+            reason=(f"{moved}; p {column.p:.2g}, {column.holm:.2g} corrected for all columns (Holm): {sure}"),
         )
 
     def upward(

@@ -85,7 +85,7 @@ def test_reports_are_the_files_of_the_command_and_have_a_link(client: TestClient
 def test_the_page_of_comparisons_goes_to_the_model_that_has_one(client: TestClient) -> None:
     found = client.get("/compare")
     assert found.url.path == "/models/delay/compare"
-    assert "Version 2 against version 1" in found.text
+    assert "Version 2 has no recorded comparison with version 1" in found.text
     assert 'data-posts="/api/v1/models/delay/promote"' in found.text
     assert client.get("/api/v1/models/delay/compare", params={"with": "2"}).status_code == 422
     assert client.get("/api/v1/models/delay/compare", params={"with": "2,9"}).status_code == 404

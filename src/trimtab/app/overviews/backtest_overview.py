@@ -138,7 +138,8 @@ def _sentence(shown: BacktestState | None, table: PolicyTable | None, matured: i
     if shown is None:
         enough = matured >= MIN_WINDOWS
         missing = "" if enough else f"it needs {MIN_WINDOWS} windows with labels, the log has {matured}"
-        return wording.sentence("no backtest yet", missing, "next: trimtab backtest")
+        then = "next: trimtab backtest" if enough else "they come with: trimtab up"
+        return wording.sentence("no backtest yet", missing, then)
     if shown.state == "running":
         steps = f"{shown.done} of {shown.of} policies are done" if shown.of else "it has begun"
         return wording.sentence(f"the backtest runs: {steps}; it changes nothing that serves")

@@ -179,11 +179,15 @@ def models_page(workspace: Workspace, *, page: int = 1) -> ModelsPage:
     briefs = _briefs(workspace)
     losing = [b.model for b in briefs if b.impact in ("medium", "high")]
     waiting = [b.model for b in briefs if b.waits]
+    judged = sum(b.impact is not None for b in briefs)
+    none = "none loses more than it has to" if judged == len(briefs) else f"none of the {judged} judged loses too much"
     said = [
         plural(len(briefs), "model"),
         f"{plural(len(losing), 'loses', 'lose')} more than {'it has' if len(losing) == 1 else 'they have'} to"
         if losing
-        else "none loses more than it has to",
+        else none
+        if judged
+        else "none is judged yet, so what mistakes cost is not known",
         f"a person is asked about {joined(waiting[:NAMED])}" if waiting else "",
     ]
     first = (page - 1) * PAGE_MODELS

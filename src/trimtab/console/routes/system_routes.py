@@ -89,7 +89,7 @@ def findings_page(visit: Visitor) -> Response:
         "findings.html",
         visit=visit,
         title="Findings",
-        sentence=f"{sum(each.verdict != 'ok' for each in found)} of {len(found)} things need a look.",
+        sentence=f"{sum(each.verdict != 'ok' for each in found)} of {len(found)} checks of trimtab doctor need a look; processes are on the page before.",
         section="System",
         crumbs=[("system", "/system"), ("findings", "")],
         findings=found,

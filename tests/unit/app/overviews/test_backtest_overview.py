@@ -114,7 +114,7 @@ def test_progress_and_failure_are_read_from_what_the_process_says(workspace: Wor
 def test_without_a_backtest_the_command_and_what_is_missing_are_named(workspace: Workspace) -> None:
     found = backtest_overview(workspace, "risk")
     assert "it needs 14 windows with labels, the log has 0" in found.sentence
-    assert found.sentence.endswith("next: trimtab backtest.")
+    assert found.sentence.endswith("they come with: trimtab up.")
     for id_ in ("nothing", "../../metadata.db", ""):
         with pytest.raises(NotFound, match="no backtest"):
             backtest_overview(workspace, "risk", id_)

@@ -11,7 +11,7 @@ import pytest
 from kit.decisions import decide
 from kit.small_project import AS_OF, make_project, open_small
 from kit.task_windows import MODELS, Served
-from trimtab.app.overviews.loop_overview import loop_overview
+from trimtab.app.overviews.loop_overview import loop_overview, models_page
 from trimtab.app.project.locks import only_loop
 from trimtab.clock import ManualClock
 from trimtab.control.resolve import resolve
@@ -50,6 +50,12 @@ def test_the_first_missing_record_is_named_with_its_command(tmp_path: Path) -> N
     page = loop_overview(open_small(make_project(tmp_path / "project")))
     assert page.sentence == "No table yet: `trimtab ingest`."
     assert (page.month, page.waits, page.events) == (None, (), ())
+
+
+def test_a_model_without_a_judged_window_is_not_called_good(tmp_path: Path) -> None:
+    said = models_page(open_small(make_project(tmp_path / "project"))).sentence
+    assert "none is judged yet, so what mistakes cost is not known" in said
+    assert "none loses" not in said
 
 
 def test_what_waits_comes_oldest_first_until_it_is_answered(tmp_path: Path) -> None:

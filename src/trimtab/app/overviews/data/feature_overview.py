@@ -43,6 +43,8 @@ class FeatureSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Share of served values that differ from those of the tables; None: not compared."""
     moved: float | None
     """Share of rows that moved, where the newest window names the column as one that moved most."""
+    moved_words: str
+    """The same for readers, or why it is not known."""
     why_moved: str
     models: tuple[str, ...]
 
@@ -171,6 +173,7 @@ def feature_rows(workspace: Workspace, names: Mapping[str, str | None]) -> Itera
             missing=column["counts"][MISSING] / column["n"] if column and column["n"] else None,
             skew=skew.differ / skew.rows if skew and skew.rows else None,
             moved=signal.effect.get("max_share_moved") if signal else None,
+            moved_words=_moved_words(signal, compared=bool(moved.get(first))),
             why_moved=signal.reason if signal else "",
             models=tuple(model.name for model in using),
         )
@@ -182,6 +185,12 @@ def _moved(workspace: Workspace, profile: Profile | None) -> dict[str, Signal]:
         return {}
     where = {"model": profile.model, "version": profile.version, "kind": "data", "start": profile.start}
     return {signal.subject: signal for signal in workspace.metadata.find(Signal, **where)}  # type: ignore[arg-type]  # keys
+
+
+def _moved_words(signal: Signal | None, *, compared: bool) -> str:
+    if signal is None:
+        return "not among the most moved" if compared else "not compared yet"
+    return wording.share(signal.effect.get("max_share_moved"))
 
 
 def _feature_sentence(summary: FeatureSummary) -> str:

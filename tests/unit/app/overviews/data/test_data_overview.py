@@ -143,11 +143,13 @@ def test_features_say_where_they_come_from_and_what_the_newest_window_shows(work
         end=window.end, rows=100, columns={name: {"kind": "ordered", "counts": counts, "n": 100, "total": 150.0}},
     )  # fmt: skip
     moved = msgspec.structs.replace(signal(window, "data", subject=name), effect={"max_share_moved": 0.5})
+    assert {each.moved_words for each in data_overview(workspace).features} == {"not compared yet"}
     workspace.metadata.put(dataset_record(), window, profile, moved)
     found = {each.name: each for each in data_overview(workspace).features}
     assert {each.origin for each in found.values()} == {"mean(delay) over 7d", "transform duration", "of the request"}
     assert (found[name].missing, found[name].moved, found[name].models) == (0.25, 0.5, ("delay",))
     assert (found["planned"].missing, found["planned"].moved) == (None, None)
+    assert (found[name].moved_words, found["planned"].moved_words) == ("50 %", "not among the most moved")
     detail = feature_detail(workspace, name)
     assert [(point.missing, point.mean) for point in detail.points] == [(0.25, 2.0)]
     assert [each.id for each in detail.signals] == [moved.id]
