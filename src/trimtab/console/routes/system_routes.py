@@ -89,7 +89,8 @@ def findings_page(visit: Visitor) -> Response:
         "findings.html",
         visit=visit,
         title="Findings",
-        sentence=f"{sum(each.verdict != 'ok' for each in found)} of {len(found)} checks of trimtab doctor need a look; processes are on the page before.",
+        sentence=f"{sum(each.verdict != 'ok' for each in found)} of {len(found)} checks of `trimtab doctor` need a "
+        "look; processes are on the page of the system.",
         section="System",
         crumbs=[("system", "/system"), ("findings", "")],
         findings=found,
