@@ -122,8 +122,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         money = model["money"]
         per_million = money["serving_per_million"]
         console.print(
-            f"money: {money['training']:.4f} {money['currency']} for {plural(money['runs'], 'training')}, "
-            f"{money['serving']:.4f} for serving"
+            f"money: {money['training']:.4f} {money['currency']} for {plural(money['trainings'], 'training')} "
+            f"({plural(money['runs'], 'fit')}), {money['serving']:.4f} for serving"
             + (f" ({per_million:.3g} per 1,000,000 answers)" if per_million is not None else "")
         )
     for one in found["streams"]:

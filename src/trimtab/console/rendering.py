@@ -23,8 +23,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCHEMES = ("auto", "light", "dark")
 SCHEME_COOKIE, ZONE_COOKIE = "trimtab_scheme", "trimtab_zone"
 WORDING = (
-    "answers_counted", "count", "duration", "interval", "iso", "joined", "metric", "money", "month", "p_value", "share",
-    "size", "window_name",
+    "answers_counted", "cost", "count", "duration", "interval", "iso", "joined", "metric", "money", "month", "p_value",
+    "share", "size", "window_name",
 )  # fmt: skip
 """Functions of wording.py that templates have as filters."""
 DAY = "%-d %b %Y"

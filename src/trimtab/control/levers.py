@@ -394,12 +394,12 @@ def limits_broken(given: Given) -> list[Change]:
         was = window.metrics.get("error_rate_low")
         value = limits.error_rate * (1 + BEYOND) + 1e-9
         needed = f"surely more than {100 * limits.error_rate:.3g} % of the predictions failed"
-        said = None if was is None else f"{100 * was:.3g} %"
+        said = None if was is None else f"surely {100 * was:.3g} % or more"
         found.append(_closed(given, "error_rate", needed, said, error_rate=value, error_rate_low=value))
     if limits.p99 is not None:
         limit = limits.p99 / units.MICROS["ms"]
         value, was = limit * (1 + BEYOND), window.metrics.get("p99_low_ms")
-        said = None if was is None else f"{was:.3g} ms"
+        said = None if was is None else f"surely {was:.3g} ms or more"
         found.append(_closed(given, "p99", f"p99 surely above {limit:g} ms", said, p99_ms=value, p99_low_ms=value))
     return found
 

@@ -37,6 +37,7 @@ from trimtab.stats.smallest import SMALLEST, Bools, Smallest
 from trimtab.stats.step import ColumnDrift, CorrelationDrift, DriftStep
 from trimtab.stats.tail import COLUMN_FLOOR, NAMED_BELOW, holm, tail_p
 from trimtab.stats.window_pool import Encoded, WindowPool, pack, unpack
+from trimtab.units import plural
 
 ENOUGH_WINDOWS = 30
 FEWEST_WINDOWS = 3
@@ -357,9 +358,11 @@ class DriftDetector:
     def _reason(
         self, largest: float, p: float, p_seq: float, top: Sequence[str], correlation: CorrelationDrift | None
     ) -> str:
+        later = self._pool.size - self.reference_windows
+        joined = f" and {plural(later, 'later window')} without drift" if later else ""
         text = (
-            f"score {largest:.1f} against {self._pool.size} windows: p {p:.2g}, sequential p {p_seq:.2g}, "
-            f"carried by {', '.join(top)}"
+            f"score {largest:.1f} against {self.reference_windows} reference windows{joined}: "
+            f"p {p:.2g}, sequential p {p_seq:.2g}, carried by {', '.join(top)}"
         )
         if correlation is not None and correlation.p < CORRELATION_NAMED_BELOW:
             first, second = correlation.columns

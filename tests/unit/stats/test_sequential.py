@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -120,6 +121,7 @@ def test_a_change_is_seen_in_time_and_named(change: str) -> None:
     assert steps[-1].p_seq < 0.05
     assert all(step.top[0] == column and column in step.named for step in steps)
     assert column in steps[-1].reason
+    assert re.search(r"against \d+ reference windows(:| and \d+ later windows? without drift:)", steps[-1].reason)
 
 
 @pytest.mark.parametrize("shift", [0.17, -0.17])

@@ -100,6 +100,17 @@ def money(value: float | None, currency: str, *, signed: bool = False) -> str:
     return f"{_sign(value, signed)}{text} {currency}"
 
 
+def cost(value: float | None, currency: str) -> str:
+    """Return money as `money` does, with two significant figures where it is less than a cent: "0.0038 USD".
+
+    >>> cost(0.003842, "USD"), cost(0.0000291, "USD"), cost(12.5, "EUR")
+    ('0.0038 USD', '2.9e-5 USD', '12.50 EUR')
+    """
+    if value is None or not math.isfinite(value) or not 0 < value < 0.01:
+        return money(value, currency)
+    return f"{_scientific(value, 2) if value < 1e-4 else f'{value:.2g}'} {currency}"
+
+
 def count(number: float | None) -> str:
     """Return a count with commas for thousands: "12,004".
 

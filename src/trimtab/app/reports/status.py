@@ -169,6 +169,7 @@ def _money(workspace: Workspace, model: str) -> dict[str, Any]:
         "currency": workspace.project.policy.impact.currency,
         "training": sum(run.cost for run in runs),
         "runs": len(runs),
+        "trainings": sum(run.refit_of is None for run in runs),
         "serving": served.cost,
         "serving_per_million": cost_per_million(served.cost, served.answers),
     }

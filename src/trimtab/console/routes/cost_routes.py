@@ -74,8 +74,8 @@ def cost_page(visit: Visitor, model: str = "", after: str | None = None, whole: 
 
 
 def _month_row(each: MonthCost, currency: str) -> tuple[str, ...]:
-    sums = (each.training, each.serving, each.cost, each.lost, each.saved)
-    money = [wording.money(value, currency) for value in sums]
+    money = [wording.cost(value, currency) for value in (each.training, each.serving, each.cost)]
+    money += [wording.money(value, currency) for value in (each.lost, each.saved)]
     return wording.month(each.month), each.model, *money, wording.count(each.predictions), wording.count(each.counted)
 
 

@@ -67,6 +67,8 @@ def test_nothing_was_served_yet(workspace: Workspace) -> None:
 def test_training_has_cost_what_its_runs_have(workspace: Workspace) -> None:
     workspace.metadata.put(run_record(1, model="m", cost=0.25), run_record(2, model="m", cost=1.5))
     workspace.metadata.put(run_record(3, model="another", cost=9.0))
+    again = msgspec.structs.replace(run_record(4, model="m", cost=0.25), refit_of=run_record(1).id)
+    workspace.metadata.put(again)
     money = status(workspace)["models"]["m"]["money"]
-    assert (money["training"], money["runs"]) == (1.75, 2)
+    assert (money["training"], money["runs"], money["trainings"]) == (2.0, 3, 2), "the fit on all rows is no training"
     assert money["currency"] == workspace.project.policy.impact.currency

@@ -202,7 +202,7 @@ def _sentence(names: Sequence[str], present: Sequence[MonthCost], currency: str,
     when = wording.month(present[0].month)
     lost = _total(each.lost for each in present)
     if priced:
-        cost = wording.money(sum(each.cost for each in present), currency)
+        cost = wording.cost(sum(each.cost for each in present), currency)
     else:
         cost = f"{wording.metric(sum(each.training_cpu_seconds for each in present))} CPU seconds of training"
     text = f"{who} cost {cost} in {when}"
