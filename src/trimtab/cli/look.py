@@ -25,7 +25,7 @@ from trimtab.app.reports.version_comparison import compare_versions
 from trimtab.cli.context import Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import console, say, write_file
 from trimtab.cli.views import show_comparison, show_lineage, show_status
-from trimtab.errors import UsageError
+from trimtab.errors import NotFound, UsageError
 from trimtab.policy.key_reference import json_schema
 
 app = Verbs()
@@ -121,7 +121,10 @@ def report(
     ws = context.workspace
     model = ws.model(model or context.model).name
     if what == "decision":
-        page = decision_page(ws, model, number)
+        try:
+            page = decision_page(ws, model, number)
+        except NotFound as error:
+            raise UsageError(str(error)) from None
     elif what == "comparison":
         page = comparison_page(compare_versions(ws, model, asked))
     else:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from anyio import to_thread
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -24,6 +24,7 @@ from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.charts.browser_bundle import browser_bundle
 from trimtab.console.access import Access
+from trimtab.console.documents import check_query
 from trimtab.console.live_events import LiveEvents
 from trimtab.console.page_cache import FRESH_S, PageCache
 from trimtab.console.problems import add_problems, problem
@@ -117,8 +118,8 @@ def create_app(workspace: Workspace, *, environment: str = "local") -> FastAPI:
     state.assets = dict(named for _, named in assets.values())
     state.frame = _kept_frame(workspace)
     for area in AREAS:
-        app.include_router(area.api, prefix=API)
-        app.include_router(area.pages, include_in_schema=False)
+        app.include_router(area.api, prefix=API, dependencies=[Depends(check_query)])
+        app.include_router(area.pages, include_in_schema=False, dependencies=[Depends(check_query)])
     app.add_api_route(CHARTS, _send_charts, include_in_schema=False)
     app.add_api_route("/assets/{name}", _send_asset, include_in_schema=False)
     add_problems(app)

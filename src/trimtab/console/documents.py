@@ -1,4 +1,4 @@
-"""Answers for programs: typed values as JSON, rows as CSV; and the times of queries."""
+"""Answers for programs: typed values as JSON, rows as CSV; and the values of queries."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from fastapi import Response
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.responses import StreamingResponse
 
 from trimtab.clock import parse_time
-from trimtab.errors import UsageError
+from trimtab.errors import UsageError, nearest
 
 ROWS_A_PART = 500
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -29,6 +30,20 @@ def csv_answer(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]])
     """Return rows as CSV, sent while they are read. None is an empty field, a time ISO 8601 in UTC, a number whole."""
     headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
     return StreamingResponse(_parts(columns, rows), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def check_query(request: Request) -> None:
+    """Raise UsageError for a value of the query that the route does not take: it would be ignored without a word."""
+    known = _parameters(request.scope["route"].dependant)
+    for name in request.query_params:
+        if name not in known:
+            takes = nearest(name, known) if known else " No value is taken here."
+            raise UsageError(f"{name}: {request.url.path} takes no such value.{takes}")
+
+
+def _parameters(dependant: Dependant) -> set[str]:
+    own = {field.alias for field in dependant.query_params}
+    return own.union(*map(_parameters, dependant.dependencies))
 
 
 def time_of(name: str, text: str | None) -> datetime | None:

@@ -128,6 +128,11 @@ def with_query(request: Request, **changed: object) -> str:
     return f"{request.url.path}?{urlencode(left)}" if left else request.url.path
 
 
+def query_of(request: Request, *names: str) -> str:
+    """Return these values of the query, to be handed to another address."""
+    return urlencode([(name, value) for name, value in request.query_params.multi_items() if name in names and value])
+
+
 def data_block(value: Any) -> Markup:
     """Return a value as JSON that may stand in a script element of HTML."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=_json_value)

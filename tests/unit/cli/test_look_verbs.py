@@ -50,7 +50,7 @@ def test_status_is_text_for_people_and_json_for_programs(trimtab: Trimtab) -> No
     ("definitions", "code", "last"),
     [
         (None, 1, "next: put the file there, or change the path of 'flights' in definitions.py"),
-        ("import nothing_of_that_name\n", 2, "next: mend what is said of definitions"),
+        ("import nothing_of_that_name\n", 2, "next: correct definitions.py"),
     ],
 )
 def test_doctor_ends_with_the_next_step_and_a_code(

@@ -64,6 +64,19 @@ def test_an_error_becomes_the_status_that_says_what_went_wrong(
     assert (answer.status_code, answer.json()["detail"]) == (status, str(error))
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/decisions?limit=-1", "limit: /decisions takes no such value. Valid: action, after,"),
+        ("/experiments?sorts=cost", "Did you mean 'sort'?"),
+        ("/api/v1/session?x=1", "x: /api/v1/session takes no such value. No value is taken here."),
+    ],
+)
+def test_a_value_of_a_query_that_no_page_takes_is_refused(workspace: Workspace, address: str, said: str) -> None:
+    answer = browser(workspace).get(address, headers={"accept": "application/json"})
+    assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
+
+
 def test_a_page_is_live_only_while_a_loop_or_a_gateway_runs(workspace: Workspace) -> None:
     assert not create_app(workspace).state.frame().live
     with only_loop(workspace, "a test"):

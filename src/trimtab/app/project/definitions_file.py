@@ -70,9 +70,13 @@ def _explained(error: BaseException) -> str:
     function = FUNCTIONS.get(called["name"]) if called else None
     if called is None or function is None:
         return f"{type(error).__name__}: {error}"
-    wanted = [name for name in inspect.signature(function).parameters if name != "self"]
+    parameters = inspect.signature(function).parameters
+    wanted = [name for name in parameters if name != "self"]
     name = called["name"].removesuffix("_")
     unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if unknown and unknown[1] in parameters:  # such as *windows
+        given = (f"*{each}" if each == unknown[1] else each for each in wanted)
+        return f"tt.{name}(...) takes '{unknown[1]}' by position, without its name: tt.{name}({', '.join(given)})"
     if unknown:
         return f"tt.{name}(...) takes no argument '{unknown[1]}'.{nearest(unknown[1], wanted)}"
     said = str(error).removeprefix(called[0]).strip()

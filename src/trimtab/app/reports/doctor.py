@@ -48,6 +48,8 @@ SHOWN_PACKAGES = ("trimtab", "mlflow-skinny", "dbos", "deltalake", "onnxruntime"
 RUN = "trimtab run"
 REACH = "start it, or change what definitions.py says of it"
 SLOW_IMPORTS = ("sklearn", "pandas", "torch", "lightgbm", "xgboost", "tensorflow")
+FILES = {"policy": "correct trimtab.yaml", "definitions": "correct definitions.py"}
+"""What to do where a file of the project is wrong."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def next_step(findings: list[Finding]) -> str:
     for verdict in ("fail", "warn"):
         for finding in findings:
             if finding.verdict == verdict:
-                return finding.remedy or f"mend what is said of {finding.subject}"
+                return finding.remedy or FILES.get(finding.subject, f"mend what is said of {finding.subject}")
     runs = any(finding.subject == "gateway" and "runs at" in finding.text for finding in findings)
     return "trimtab status" if runs else "trimtab up"
 

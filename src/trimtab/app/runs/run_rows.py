@@ -84,7 +84,7 @@ def order_of(sort: str, rows: Sequence[RunRow]) -> Callable[[RunRow], tuple[floa
         return lambda row: (float(getattr(row, name)), -row.created_at.timestamp())
     known = {metric for row in rows for metric in row.metrics}
     if rows and name not in known:
-        raise UsageError(f"--sort {sort}: no run has it.{nearest(name, [*known, *BEST_LOW, 'time'])}")
+        raise UsageError(f"sort {sort}: no run has it.{nearest(name, [*known, *BEST_LOW, 'time'])}")
     sign = -1 if name not in METRICS or METRICS[name].higher_is_better else 1
     return lambda row: (sign * row.metrics[name] if name in row.metrics else math.inf, -row.created_at.timestamp())
 

@@ -113,9 +113,9 @@ def versions_file(visit: Visitor, table: str) -> Response:
 
 
 @pages.get("/data/tables/{table}")
-def table_page(visit: Visitor, table: str, after: str | None = None) -> Response:
-    """Show the newest version of a table."""
-    return version_page(visit, table, None, after)
+def table_page(visit: Visitor, table: str, version: int | None = None, after: str | None = None) -> Response:
+    """Show a version of a table, the newest one if none is given."""
+    return version_page(visit, table, version, after)
 
 
 @pages.get("/data/tables/{table}/{version}")

@@ -13,7 +13,7 @@ from trimtab.app.overviews.decision_overview import PAGE_ROWS, decision_overview
 from trimtab.app.reports.decision_list import BRAKES, DecisionFilter, Effect, all_decisions
 from trimtab.console.access import Visit, Visitor
 from trimtab.console.documents import csv_answer, document, time_of
-from trimtab.console.rendering import page, with_query
+from trimtab.console.rendering import page, query_of, with_query
 from trimtab.errors import UsageError, nearest
 from trimtab.records.control import Trigger
 from trimtab.records.record import Action, Level
@@ -90,7 +90,7 @@ def decisions_page(
         effects=EFFECTS,
         brakes=BRAKES,
         largest=max((cell.windows for cell in found.cells), default=0),
-        query_of=visit.request.url.query,
+        query_of=query_of(visit.request, *names),
         next=with_query(visit.request, after=found.next) if found.next else "",
         wording=wording,
     )

@@ -26,7 +26,7 @@ from trimtab.charts.svg import draw_svg
 from trimtab.charts.theme import LIGHT, Frame
 from trimtab.console.access import Visit, Visitor
 from trimtab.console.documents import csv_answer, document, time_of
-from trimtab.console.rendering import page, with_query
+from trimtab.console.rendering import page, query_of, with_query
 from trimtab.control.cause import COUNTED
 from trimtab.errors import NotFound, UsageError, nearest
 from trimtab.records.record import Role, SignalKind
@@ -78,7 +78,8 @@ def model_page(
         signal=kind or "",
         signals=[(each, wording.SIGNALS[each]) for each in COUNTED],
         newest=found.windows[::-1][:TABLE_WINDOWS],
-        query_of=visit.request.url.query,
+        drawn=query_of(visit.request, "from", "to", "signal"),
+        listed=query_of(visit.request, "from", "to"),
         wording=wording,
     )
 

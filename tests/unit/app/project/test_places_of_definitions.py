@@ -36,6 +36,10 @@ def written(folder: Path, text: str) -> Path:
         ),
         ('tt.FeatureView("v", entitty=1)', "tt.FeatureView(...) takes no argument 'entitty'. Did you mean 'entity'?"),
         ('tt.count(window="1d")', "tt.count(...) takes no argument 'window'. Did you mean 'windows'?"),
+        (
+            'tt.mean("a", windows=["1d"])',
+            "takes 'windows' by position, without its name: tt.mean(column, *windows, where, name)",
+        ),
         ('tt.sum("a", window="1d")', "tt.sum(...) takes no argument 'window'. Did you mean 'windows'?"),
         ('tt.count("1 fortnight")', "count: "),
         ('tt.Model("m", task="bynary", examples=orders, label="y", features=["a"])', "unknown task 'bynary'"),

@@ -27,7 +27,7 @@ def test_runs_are_sorted_by_the_better_direction_of_a_metric(two_runs: TwoRuns) 
             for row in list_runs(two_runs.workspace, sort=name)
         ]
         assert values[0] == best(values), name
-    with pytest.raises(UsageError, match=r"--sort roc: no run has it\. Did you mean 'roc_auc'\?"):
+    with pytest.raises(UsageError, match=r"^sort roc: no run has it\. Did you mean 'roc_auc'\?"):
         list_runs(two_runs.workspace, sort="roc")
 
 
