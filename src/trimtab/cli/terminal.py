@@ -1,6 +1,8 @@
 """Where verbs print what people read. Apart from options, since rich takes a while to load."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -9,9 +11,20 @@ from trimtab.errors import UsageError
 PIPED_WIDTH = 1000
 """Columns when the output is no screen: a file or another program gets each row of a table on one line."""
 
+
+class PipedConsole(Console):
+    """Prints without the spaces that fill the lines of a table up to its width."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects as `Console.print` does."""
+        with self.capture() as printed:
+            super().print(*objects, **options)
+        self.file.write(re.sub(r" +$", "", printed.get(), flags=re.MULTILINE))
+
+
 console = Console(highlight=False)
 if not console.is_terminal:
-    console = Console(highlight=False, width=PIPED_WIDTH)
+    console = PipedConsole(highlight=False, width=PIPED_WIDTH)
 
 
 def say(*lines: str) -> None:

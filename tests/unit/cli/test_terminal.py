@@ -24,6 +24,7 @@ from trimtab.cli.views import table
 heading("2 of 3  run")
 rows = table("Versions", "version", "what became of it")
 rows.add_row("1", "abandoned: " + "evidence " * 40)
+rows.add_row("2", "short")
 console.print(rows)
 """
 
@@ -34,6 +35,7 @@ def test_each_row_of_a_piped_table_is_one_line() -> None:
     assert lines[0] == "-- 2 of 3  run"
     assert [line.count("evidence") for line in lines if "evidence" in line] == [40]
     assert max(map(len, lines)) < 500
+    assert not [line for line in lines if line.endswith(" ")]
 
 
 def test_brackets_in_names_and_reasons_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

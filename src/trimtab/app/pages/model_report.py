@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from trimtab.app.overviews.model_charts import Panel, model_charts
 from trimtab.app.overviews.model_overview import DecisionGroup, model_overview
 from trimtab.app.overviews.model_windows import TimeRange
-from trimtab.app.overviews.wording import count, days, instant, joined, money
+from trimtab.app.overviews.wording import count, days, instant, joined, signed
 from trimtab.app.pages.page_parts import Cell, Column, Figure, Page, Section, Table, write_page
 from trimtab.app.project.workspace import Workspace
 from trimtab.charts.theme import Frame
@@ -70,14 +70,14 @@ def decided(groups: Sequence[DecisionGroup], currency: str) -> Section | None:
             group.name + (f" ({plural(group.windows, 'window')})" if group.windows > 1 else ""),
             Cell(group.band, group.tone),
             group.impact,
-            _range(group, currency),
+            _range(group),
             group.cell,
             group.done,
             group.why,
         )
         for group in groups[:MOST_GROUPS]
     ]
-    names = (("Windows", True), ("Band", True), ("Impact", True), ("Money a day", False), ("Policy said", True))
+    names = (("Windows", True), ("Band", True), ("Impact", True), (f"{currency} a day", False), ("Policy said", True))
     columns = [*(Column(name, text) for name, text in names), Column("Done", True), Column("Why", True)]
     return Section(
         heading="What was decided",
@@ -87,6 +87,6 @@ def decided(groups: Sequence[DecisionGroup], currency: str) -> Section | None:
     )
 
 
-def _range(group: DecisionGroup, currency: str) -> str:
-    low, high = (money(v, currency, signed=True) for v in (group.lowest_per_day, group.highest_per_day))
+def _range(group: DecisionGroup) -> str:
+    low, high = signed(group.lowest_per_day), signed(group.highest_per_day)
     return low if low == high else f"{low} to {high}"

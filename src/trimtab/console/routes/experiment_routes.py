@@ -21,14 +21,14 @@ from trimtab.app.overviews.experiment_overview import (
     same_rows,
 )
 from trimtab.app.overviews.gate_marks import gate_marks
-from trimtab.app.overviews.wording import interval, iso
+from trimtab.app.overviews.wording import interval
 from trimtab.app.overviews.wording import metric as metric_text
 from trimtab.charts.choice_panels import RunPoint, gates_panel, runs_panel
 from trimtab.charts.theme import Frame, Spec
 from trimtab.console.access import Visit, Visitor
 from trimtab.console.documents import csv_answer, document
 from trimtab.console.later import soon
-from trimtab.console.rendering import page, with_query
+from trimtab.console.rendering import day, page, with_query
 
 pages, api = APIRouter(), APIRouter(tags=["experiments"])
 
@@ -92,7 +92,7 @@ def experiments_page(
         csv=f"/experiments.csv{with_query(visit.request, after=None).removeprefix('/experiments')}",
         chart=_chart(found),
         chart_rows=[
-            (row.id[:8], row.bundle or "", iso(row.as_of), metric_text(row.metrics.get(found.metrics[0])))
+            (row.id[:8], row.bundle or "", day(row.as_of), metric_text(row.metrics.get(found.metrics[0])))
             for row in (found.rows if found.metrics else ())
         ],
         currency=visit.workspace.project.policy.impact.currency,

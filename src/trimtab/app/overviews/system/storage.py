@@ -13,6 +13,9 @@ from trimtab.app.project.workspace import Workspace
 KEPT_FOR = timedelta(minutes=1)
 """A measurement is used again for so long: an artifact store can have 100,000 files."""
 
+NOT_STORES = (".gitignore", "ledger.head")
+"""Small files beside the stores."""
+
 
 class FolderSize(msgspec.Struct, frozen=True, kw_only=True):
     """One folder or file of the embedded stores."""
@@ -29,6 +32,8 @@ def storage(workspace: Workspace) -> tuple[FolderSize, ...]:
         return known[1]
     found: dict[str, list[int]] = {}
     for entry in _entries(workspace.root):
+        if entry.name in NOT_STORES:
+            continue
         # the files of SQLite beside a database, such as metadata.db-wal, count as the database
         name = entry.name if entry.is_dir(follow_symlinks=False) else entry.name.partition("-")[0]
         size = found.setdefault(name, [0, 0])
