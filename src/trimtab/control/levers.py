@@ -13,14 +13,13 @@ from typing import Any
 import msgspec
 
 from trimtab import units
-from trimtab.clock import to_micros
 from trimtab.control.brakes import AUTOMATION_P, MIN_REFERENCE_WINDOWS, pipe_to_check
 from trimtab.control.cause import COUNTED, Cause
 from trimtab.control.decision import REVIEW_P, Draft
 from trimtab.control.failures import ask_about_failure
 from trimtab.control.history import MONTH, ControlHistory
 from trimtab.control.impact import HARM_P, MIN_WINDOWS, JudgedImpact, judge
-from trimtab.control.refresh import LabelledRows, due
+from trimtab.control.refresh import LabelledRows, due, passed_since
 from trimtab.control.rollback import broken_limits, decide_rollback
 from trimtab.control.routine import Situation, decide_window
 from trimtab.control.suspicion import Quarantined
@@ -300,9 +299,10 @@ def refresh_due(given: Given) -> Change | None:
     if refresh is None or rows.since is None:
         return None
     new = max(rows.new, math.ceil(refresh.min_new_rows * rows.known), 1)
-    later = given.with_(rows=dataclasses.replace(rows, since=end - timedelta(microseconds=refresh.every), new=new))
+    since = end - timedelta(microseconds=refresh.every)
+    later = given.with_(rows=dataclasses.replace(rows, since=since, new=new, by_clock=False))
     needed = f"a refresh due: {units.short(refresh.every)} since the last retraining"
-    was = _days(to_micros(end) - to_micros(rows.since))
+    was = _days(passed_since(rows.since, given.cause, given.policy, rows))
     if rows.share < refresh.min_new_rows:
         needed += f", and {refresh.min_new_rows:.3g} of the labelled rows new"
         was += f", and {rows.share:.3g}"
@@ -320,7 +320,7 @@ def _not_due(given: Given) -> Change | None:
         needed = f"fewer than {retrain.on_new_data:,} new labelled rows"
         return Change(name="data", needed=needed, was=f"{rows.new:,}", given=later)
     every = units.short(retrain.refresh.every) if retrain.refresh is not None else ""
-    was = _days(to_micros(end) - to_micros(rows.since))
+    was = _days(passed_since(rows.since, given.cause, given.policy, rows))
     return Change(name="routine", needed=f"less than {every} since the last retraining", was=was, given=later)
 
 

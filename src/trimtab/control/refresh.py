@@ -87,8 +87,7 @@ def due(cause: Cause, policy: Policy, rows: LabelledRows) -> Due | None:
         )
     if refresh is None:
         return None
-    passed = to_micros(cause.window.end) - to_micros(rows.since)
-    passed += policy.decide.labels_mature_after if rows.by_clock else 0
+    passed = passed_since(rows.since, cause, policy, rows)
     if passed < refresh.every or rows.share < refresh.min_new_rows or not rows.new:
         return None
     return Due(
@@ -98,6 +97,12 @@ def due(cause: Cause, policy: Policy, rows: LabelledRows) -> Due | None:
             f"{rows.new:,} labelled rows are new ({rows.share:.1%} more)"
         ),
     )
+
+
+def passed_since(since: datetime, cause: Cause, policy: Policy, rows: LabelledRows) -> int:
+    """Return the microseconds from `since`, that of `rows`, until a window was judged."""
+    passed = to_micros(cause.window.end) - to_micros(since)
+    return passed + (policy.decide.labels_mature_after if rows.by_clock else 0)
 
 
 def rare(refresh: Refresh, window: int) -> bool:

@@ -23,6 +23,7 @@ from trimtab.policy.model import Policy
 from trimtab.policy.reader import parse_policy
 from trimtab.records.control import Suspicion
 from trimtab.testing.judged import DAY, FIRST, judged_signals, signal, window_report
+from trimtab.units import MICROS
 
 COSTS = "impact: { cost: { false_negative: 40 }, medium: 500/day, high: 1500/day }\n"
 REFRESH = "retrain: { refresh: { every: 7d, min_new_rows: 1% } }\n"
@@ -86,7 +87,9 @@ def situations(draw: st.DrawFn) -> Given:
         cause=Cause(window=window, signals=tuple(signals), losses=losses, over=7.0),
         policy=draw(st.sampled_from(POLICIES)),
         history=draw(histories()),
-        rows=LabelledRows(since=draw(days_ago), new=draw(st.integers(0, 5_000)), known=40_000),
+        rows=LabelledRows(
+            since=draw(days_ago), new=draw(st.integers(0, 5_000)), known=40_000, by_clock=draw(st.booleans())
+        ),
         quarantined=Quarantined(found=(suspicion,), suspected=True, run=1) if held else Quarantined(),
         leads=draw(st.sampled_from([(), (lead,)])),
     )
@@ -156,6 +159,17 @@ def test_a_rollback_names_each_limit() -> None:
     window = msgspec.structs.replace(case.cause.window, metrics={"p99_ms": 6.18, "p99_low_ms": 5.78})
     case = dataclasses.replace(case, cause=dataclasses.replace(case.cause, window=window))
     assert "p99 surely above 250 ms (was surely 5.78 ms or more)" in of(case, "rollback").text
+
+
+def test_of_the_first_refresh_the_pause_is_the_one_that_its_reason_names() -> None:
+    # given a first model by the clock: the windows before its end were judged later, when their labels had come
+    rows = LabelledRows(since=END - 7 * DAY, new=500, known=1000, by_clock=True)
+    case = dataclasses.replace(given_values(REFRESHED), rows=rows)
+    draft = case.decide()
+    assert draft is not None
+    passed = 7 + REFRESHED.decide.labels_mature_after / MICROS["d"]
+    assert f"the last retraining was {passed:.3g} days ago" in " ".join(draft.reasons)
+    assert of(case, "monitor").text == f"less than 7d since the last retraining (was {passed:.3g} d)"
 
 
 def test_a_refresh_that_is_not_due_names_its_pause() -> None:

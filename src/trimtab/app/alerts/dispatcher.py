@@ -3,8 +3,8 @@
 records -> Alert (with its channels) -> AlertMessage "sending" -> process that sends -> AlertMessage "sent"
 
 Each step is on disk before the next one. A process that ends between "sending" and "sent" sends the same message again;
-nothing else is sent twice, and nothing is lost. A channel that fails is tried again, less and less often; the others do
-not wait for it. The loop never waits for any of this.
+nothing else is sent twice, and nothing is lost. A channel that fails is tried again, less and less often, but not in its
+quiet hours; the others do not wait for it. The loop never waits for any of this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from trimtab.app.alerts.alert_facts import FactReader, channels_for
 from trimtab.app.alerts.channel_states import AlertStates, ChannelState, write_states
 from trimtab.app.alerts.message_text import Message, compose, distinct
-from trimtab.app.alerts.outbox import Outbox, due, read_outboxes
+from trimtab.app.alerts.outbox import Outbox, due, may_repeat, read_outboxes
 from trimtab.app.alerts.project_state import loop_alerts, stream_alerts
 from trimtab.app.alerts.sending import send
 from trimtab.app.project import process_files
@@ -153,6 +153,10 @@ class Dispatcher:
         if line.sending is not None or (state.next_attempt is not None and now < state.next_attempt):
             return
         held_since = None
+        told = line.outbox.sending.alerts if line.outbox.sending is not None else ()
+        alerts = tuple(line.outbox.waiting[id_] for id_ in told if id_ in line.outbox.waiting)
+        if told and not may_repeat(line.channel, alerts, now):
+            line.outbox.sending = None  # its alerts wait for the end of the quiet hours, and hold up none that do not
         if line.outbox.sending is None:
             wanted = due(line.channel, line.outbox.waiting, now, replaying=self._replaying(now))
             if wanted is None:
@@ -160,8 +164,6 @@ class Dispatcher:
             alerts, held_since = wanted.alerts, wanted.held_since
             number = line.outbox.number + 1
         else:
-            told = line.outbox.sending.alerts
-            alerts = tuple(line.outbox.waiting[id_] for id_ in told if id_ in line.outbox.waiting)
             number = line.outbox.sending.number
             if not alerts:
                 line.outbox.sending = None

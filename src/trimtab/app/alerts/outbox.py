@@ -62,6 +62,12 @@ def due(channel: Channel, waiting: Mapping[str, Alert], now: datetime, *, replay
     return Due(alerts=past) if past and not replaying and not quiet else None
 
 
+def may_repeat(channel: Channel, alerts: Sequence[Alert], now: datetime) -> bool:
+    """Return True if a message that was begun may be sent again now: quiet hours hold it, unless one of its alerts
+    breaks through them."""
+    return quiet_until(channel, now) is None or any(alert.event in channel.break_through for alert in alerts)
+
+
 def held_until(channel: Channel, alert: Alert, now: datetime) -> str:
     """Return what an alert waits for, in words."""
     end = quiet_until(channel, now)

@@ -15,7 +15,7 @@ from trimtab.app.alerts.heart import read_pulse, standstill
 from trimtab.app.project.kept_process import KeptProcess
 from trimtab.app.project.locks import Locked, locked
 from trimtab.app.project.workspace import Workspace
-from trimtab.errors import Conflict, StoreError
+from trimtab.errors import Conflict, StoreError, TrimtabError
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +76,15 @@ def watch_loop(workspace: Workspace, stop: Callable[[], bool]) -> None:
     Meant for a thread of a process that is not the loop, such as the console.
     """
     while not stop():
-        if workspace.project.policy.alerts.channels and not _turns(workspace):
-            try:
+        try:
+            if workspace.project.policy.alerts.channels and not _turns(workspace):
                 with locked(workspace, LOCK, "a process that watches the loop", why=WHY):
                     _send(workspace, lambda _: stop() or _turns(workspace))
-            except Locked:
-                pass  # the process of `up` lives, and tells it
-            except StoreError as error:
-                log.warning("alerts: %s", error)
+        except Locked:
+            pass  # the process of `up` lives, and tells it
+        except (TrimtabError, OSError) as error:  # the store or the disk may come back
+            log.error("alerts pause for %g s: %s", PAUSE_SECONDS, error)
+            workspace.clock.sleep(PAUSE_SECONDS)
         workspace.clock.sleep(STEP_SECONDS)
 
 

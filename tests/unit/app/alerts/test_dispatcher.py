@@ -13,12 +13,14 @@ import pytest
 from kit.alert_project import NOW, open_alert_project
 from kit.decisions import decide
 from kit.waiting import wait_for
+from trimtab.app.alerts import running
 from trimtab.app.alerts.alert_list import alert_trouble, channel_states, pending_alerts, sent_messages
 from trimtab.app.alerts.dispatcher import FIRST_PAUSE, Dispatcher
 from trimtab.app.alerts.heart import Heart
 from trimtab.app.alerts.message_text import Message
 from trimtab.app.project import process_files
 from trimtab.app.project.workspace import Workspace
+from trimtab.errors import Conflict
 from trimtab.policy.alert_channels import Channel
 from trimtab.records.alert_records import Alert, AlertMessage, AlertPosition
 from trimtab.records.loop_pulse import PULSE, LoopPulse
@@ -26,6 +28,7 @@ from trimtab.records.stream_progress import PROGRESS, IngestionProgress, StreamP
 from trimtab.testing.judged import DAY, FIRST
 
 MINUTE = timedelta(minutes=1)
+CHANNELS = "ops: { url: 'json://localhost/a' }\nmail: { url: 'json://localhost/b', replay: digest }"
 
 
 class Sender:
@@ -49,8 +52,7 @@ class Sender:
 class World:
     """A project with the channels `ops` and `mail`, and its dispatcher."""
 
-    def __init__(self, folder: Path) -> None:
-        channels = "ops: { url: 'json://localhost/a' }\nmail: { url: 'json://localhost/b', replay: digest }"
+    def __init__(self, folder: Path, channels: str = CHANNELS) -> None:
         self.workspace, self.clock = open_alert_project(folder, channels)
         self.sender = Sender()
         self.dispatcher = Dispatcher(self.workspace, self.sender)
@@ -145,6 +147,51 @@ def test_a_dead_channel_is_tried_again_less_and_less_often_and_told(world: World
         world.pass_time()
     assert world.titles("ops") == [REVIEW.format(1), REVIEW.format(2)]
     assert channel_states(world.workspace)[0].failing_since is None
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_quiet_hours_hold_a_message_that_was_begun_but_not_what_breaks_through(tmp_path: Path, restarts: bool) -> None:
+    quiet = "ops: { url: 'json://localhost/a', quiet_hours: '00:04-06:00', break_through: [loop] }"
+    world = World(tmp_path / "quiet", quiet)
+    world.sender.fails = {"ops"}
+    world.decide(1)
+    world.pass_time()
+    assert channel_states(world.workspace)[0].failures == 1
+    # when the channel is back in the quiet hours
+    world.sender.fails = set()
+    world.pass_time(5 * MINUTE)
+    if restarts:
+        world.restart()
+    world.pass_time(5 * MINUTE)
+    assert world.sender.sent == []
+    heart = Heart(world.workspace.run_folder, world.clock)
+    heart.falter("disk full")
+    world.pass_time(12 * MINUTE)
+    world.pass_time()
+    assert [title[:24] for title in world.titles("ops")] == ["[severe] The loop stands"]
+    heart.stop()
+    world.pass_time(timedelta(hours=6))
+    world.pass_time()
+    assert world.titles("ops")[1:] == ["[severe] small: 2 alerts (1 review, 1 loop)"]
+    world.dispatcher.close()
+    world.workspace.metadata.close()
+
+
+@pytest.mark.parametrize("error", [Conflict("another process wrote first"), OSError(28, "No space left on device")])
+def test_a_process_that_watches_the_loop_goes_on_after_a_failure(
+    world: World, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = list[int]()
+
+    def turns(workspace: Workspace) -> bool:
+        looks.append(1)
+        if len(looks) == 1:
+            raise error
+        return True
+
+    monkeypatch.setattr(running, "_turns", turns)
+    running.watch_loop(world.workspace, lambda: len(looks) == 2)
+    assert len(looks) == 2
 
 
 def test_a_channel_that_hangs_holds_up_nothing(world: World) -> None:
