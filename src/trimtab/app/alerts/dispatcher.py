@@ -3,8 +3,8 @@
 records -> Alert (with its channels) -> AlertMessage "sending" -> process that sends -> AlertMessage "sent"
 
 Each step is on disk before the next one. A process that ends between "sending" and "sent" sends the same message again;
-nothing else is sent twice, and nothing is lost. A channel that fails is tried again, less and less often, but not in its
-quiet hours; the others do not wait for it. The loop never waits for any of this.
+nothing else is sent twice, and nothing is lost. A channel that fails is tried again, less and less often,
+not in its quiet hours; the others do not wait for it. The loop never waits for any of this.
 """
 
 from __future__ import annotations
