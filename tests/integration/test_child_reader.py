@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from integration.gateway_project import DEFINITIONS, GatewayProject
 from kit.waiting import wait_for
-from trimtab.app.overviews.reads.child_reader import Reader, close_readers, reader
+from trimtab.app.overviews.reads.child_reader import _PLACES, MOST, Reader, ReadersBusy, close_readers, reader
 from trimtab.app.project.process_files import is_running
 from trimtab.app.project.workspace import Workspace
 from trimtab.errors import NotFound, StoreError, TrimtabError
@@ -59,6 +60,23 @@ def test_a_child_that_died_is_told_and_the_next_read_starts_another(workspace: W
     wait_for(lambda: process.poll() is not None, what="the end of the child")
     assert found.read("log_span", dict[str, Any]) == {"predictions": 0}
     assert child(found) != first
+
+
+def test_reads_beyond_those_that_may_wait_are_refused_at_once(workspace: Workspace) -> None:
+    found = reader(workspace)
+    found.read("log_span", dict[str, Any])
+    os.kill(child(found), signal.SIGSTOP)
+    with ThreadPoolExecutor(MOST) as pool:
+        waits = [pool.submit(found.read, "log_span", dict[str, Any]) for _ in range(MOST)]
+        try:
+            wait_for(lambda: _PLACES._value == 0, what="the reads")
+            for lane in ("", "doctor"):
+                with pytest.raises(ReadersBusy, match="try again in 5 s"):
+                    reader(workspace, lane=lane).read("log_span", dict[str, Any])
+        finally:
+            os.kill(child(found), signal.SIGCONT)
+        assert [each.result() for each in waits] == [{"predictions": 0}] * MOST
+    assert found.read("log_span", dict[str, Any]) == {"predictions": 0}
 
 
 def test_a_broken_project_is_told_by_the_read(workspace: Workspace) -> None:

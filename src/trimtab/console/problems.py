@@ -22,6 +22,7 @@ from trimtab.errors import (
     Outdated,
     StageError,
     StoreError,
+    Temporary,
     TrimtabError,
 )
 
@@ -103,7 +104,10 @@ def _not_signed_in(request: Request, _: Exception) -> Response:
 
 def _own(request: Request, error: Exception) -> Response:
     assert isinstance(error, TrimtabError)
-    return problem(request, status_of(error), str(error))
+    answer = problem(request, status_of(error), str(error))
+    if isinstance(error, Temporary):
+        answer.headers["retry-after"] = f"{max(error.after_s, 1.0):.0f}"
+    return answer
 
 
 def _invalid(request: Request, error: Exception) -> Response:

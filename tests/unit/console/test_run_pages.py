@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from html import escape
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from kit.consoles import browser
 from kit.small_project import TwoRuns
+from trimtab.app.overviews.experiment_overview import ExperimentOverview, experiment_overview
+from trimtab.app.overviews.reads.child_reader import ReadersBusy
+from trimtab.console.routes import experiment_routes, lineage_routes
 
 
 @pytest.fixture
@@ -45,6 +49,28 @@ def test_the_file_of_runs_has_all_rows_unrounded_with_the_id_first(client: TestC
     assert float(found[1]["metrics.log_loss"]) == first.metrics["log_loss"]
     assert found[1]["as_of"] == "2026-02-01T00:00:00Z"
     assert [row["params.max_iter"] for row in found] == ["30", "8"]
+
+
+def test_the_file_of_runs_has_the_metrics_of_every_part(
+    client: TestClient, two_runs: TwoRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_at_a_time(*args: Any, **options: Any) -> ExperimentOverview:
+        return experiment_overview(*args, **{**options, "limit": 1})
+
+    monkeypatch.setattr(experiment_routes, "experiment_overview", one_at_a_time)
+    found = rows(client.get("/experiments.csv?metric=log_loss").text)
+    assert [float(row["metrics.log_loss"]) for row in found] == [
+        run.metrics["log_loss"] for run in (two_runs.second, two_runs.first)
+    ]
+
+
+def test_a_read_that_must_wait_says_when_to_ask_again(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*args: Any, **options: Any) -> None:
+        raise ReadersBusy("4 reads run or wait already")
+
+    monkeypatch.setattr(lineage_routes, "lineage_overview", busy)
+    answer = client.get("/api/v1/lineage/p-1")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 def test_one_run_and_the_difference_of_two_have_pages(client: TestClient, two_runs: TwoRuns) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from trimtab.records.alert_records import SEVERITIES, Alert, Severity
 
 MOST_SHOWN = 20
 """Alerts that a message shows one by one; the others are counted."""
+MARKS = re.compile(r"[\\`*\[\]<>~|]|(?<!\w)_|_(?!\w)")
+"""What Markdown takes for more than a character; inside of words, such as p_seq, `_` is one."""
 TYPE = "font-family:system-ui,sans-serif;font-size:14px;line-height:20px"
 LINK = "color:#0a58ca"
 COLOURS: dict[Severity, str] = {"minor": "#57606a", "moderate": "#8a5a00", "severe": "#b42318"}
@@ -127,11 +130,16 @@ class _Lines:
         return f"<p>{'<br>'.join(lines)}</p>"
 
     def markdown(self) -> str:
-        title = f"[{self.alert.title}]({self.link})" if self.link else self.alert.title
+        title = f"[{_plain(self.alert.title)}]({self.link})" if self.link else _plain(self.alert.title)
         lines = [f"**{self.alert.severity}**: {title}"]
         for label, text in self.facts:
             code = label == "next" and text == self.alert.command
             lines.append(
-                f"- {label}: " + (", or: ".join(f"`{each}`" for each in text.split(", or: ")) if code else text)
+                f"- {label}: " + (", or: ".join(f"`{each}`" for each in text.split(", or: ")) if code else _plain(text))
             )
         return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Return a text, such as the reason that a person gave, in one line of Markdown that shows it as it is."""
+    return MARKS.sub(r"\\\g<0>", " ".join(text.split()))

@@ -123,7 +123,8 @@ def experiments_file(
             if before is None:
                 return
             found = experiment_overview(
-                visit.workspace, models, where=where, sort=sort, params=first.params, before=before, limit=FILE_ROWS,
+                visit.workspace, models, where=where, sort=sort, metrics=first.metrics, params=first.params,
+                before=before, limit=FILE_ROWS,
             )  # fmt: skip
             before = found.next
 

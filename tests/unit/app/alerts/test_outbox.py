@@ -143,3 +143,7 @@ def test_html_and_markdown_hold_names_as_they_are() -> None:
     assert "&lt;b&gt;&amp;*_x" in found.html
     assert "page" not in found.html
     assert "`trimtab status`" in found.markdown
+    odd = alert("a [b](c)", reason="see [here](https://x.example.com)\n# *now*, _or_ p_seq <!channel>")
+    said = compose([odd], project="p", console="https://c", label="ops-1").markdown
+    assert r"[delay: a \[b\](c)](https://c/models/delay/decisions/1)" in said
+    assert r"- reason: see \[here\](https://x.example.com) # \*now\*, \_or\_ p_seq \<!channel\>" in said

@@ -69,20 +69,15 @@ class ModelSums:
                     month.serving += window.metrics.get("cost", 0.0)
                     month.predictions += window.served_rows
             for windows in self._new(workspace, WindowReport, model=model, stage="matured"):
+                gains = [(w.start, gain) for w in windows if w.role == "champion" for gain in _gains(workspace, w)]
                 for window in windows:
                     if (known := answer_money(window)) is not None:
                         month = self._month(window.start)
                         month.lost = (month.lost or 0.0) + known[0]
                         month.counted += known[1]
-                    if window.role == "champion":
-                        self._compare(workspace, window)
-
-    def _compare(self, workspace: Workspace, champion: WindowReport) -> None:
-        """Add what a champion saved in a window compared with the version before it."""
-        where = {"model": champion.model, "stage": "matured", "start": champion.start}
-        for gain in saved_by_window(workspace.metadata.find(WindowReport, **where)):  # type: ignore[arg-type]  # keys
-            month = self._month(champion.start)
-            month.saved = (month.saved or 0.0) + gain
+                for start, gain in gains:
+                    month = self._month(start)
+                    month.saved = (month.saved or 0.0) + gain
 
     def _add_runs(self, workspace: Workspace, runs: list[Run]) -> None:
         keys = tuple({run.key.removesuffix(REFIT) for run in runs})
@@ -91,9 +86,9 @@ class ModelSums:
             for step in workspace.metadata.find(WorkflowStep, workflow=keys)
             if step.decision is not None
         }
+        for dataset in {run.dataset for run in runs} - self._as_of.keys():
+            self._as_of[dataset] = workspace.metadata.get(DatasetVersion, dataset).as_of
         for run in runs:
-            if run.dataset not in self._as_of:
-                self._as_of[run.dataset] = workspace.metadata.get(DatasetVersion, run.dataset).as_of
             as_of = self._as_of[run.dataset]
             month = self._month(as_of)
             month.training += run.cost
@@ -107,17 +102,28 @@ class ModelSums:
         self.costs = [(as_of, cost) for as_of, cost in self.costs if as_of > newest - KEPT_COSTS]
 
     def _new(self, workspace: Workspace, kind: type[R], **where: Any) -> Iterator[list[R]]:
+        """Yield what was written since, in parts. A part counts as read when the next one is asked for, so one whose
+        other records cannot be read comes again."""
         name = f"{kind.KIND} {where}"
         while True:
             before = self._read.get(name)
             found = list(workspace.metadata.find(kind, oldest_first=True, before=before, limit=PART, **where))
             if not found:
                 return
-            self._read[name] = found[-1].id
             yield found
+            self._read[name] = found[-1].id
 
     def _month(self, at: datetime) -> MonthSum:
         return self.months.setdefault(first_day(at), MonthSum())
+
+
+def _gains(workspace: Workspace, champion: WindowReport) -> list[float]:
+    """Return what the champion of a window saved compared with the version before it; of two champions in it, the
+    first one says it for both."""
+    where = {"model": champion.model, "stage": "matured", "start": champion.start}
+    reports = workspace.metadata.find(WindowReport, **where)  # type: ignore[arg-type]  # keys
+    first = next(each for each in reversed(reports) if each.role == "champion")
+    return saved_by_window(reports) if first.id == champion.id else []
 
 
 def first_day(at: datetime) -> datetime:

@@ -14,21 +14,31 @@ import msgspec
 from trimtab import errors
 from trimtab.app.project.child_processes import READER, ReadAnswer, ReaderOrder, ReadRequest
 from trimtab.app.project.workspace import Workspace
-from trimtab.errors import StoreError, TrimtabError
+from trimtab.errors import StoreError, Temporary, TrimtabError
 
 T = TypeVar("T")
 
 IDLE_S = 60.0
 """A child ends when no read came for so long."""
-LIMIT_S = 120.0
-"""A read that takes longer is ended."""
+LIMIT_S, LANE_LIMIT_S = 60.0, 120.0
+"""A read that takes longer is ended; the second one holds in a lane of its own."""
+MOST = 4
+"""Reads of a process that run or wait, fewer than a server has threads: pages that need no read go on."""
+AFTER_S = 5.0
+
+
+class ReadersBusy(StoreError, Temporary):
+    """MOST reads run or wait already."""
+
+    after_s = AFTER_S
 
 
 class Reader:
     """Runs the functions of `reader_program.READS` in one child process. Threads may share it."""
 
-    def __init__(self, order: ReaderOrder) -> None:
+    def __init__(self, order: ReaderOrder, *, lane: str = "") -> None:
         self._order = order
+        self._lane = lane
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._idle: threading.Timer | None = None
@@ -42,20 +52,29 @@ class Reader:
             arguments: values that JSON has.
 
         Raises:
-            TrimtabError: as the function; StoreError when the child ended, or a read took longer than LIMIT_S.
+            ReadersBusy: too many reads run or wait.
+            TrimtabError: as the function; StoreError when the child ended, or a read took longer than its limit.
         """
+        if not _PLACES.acquire(blocking=False):
+            raise ReadersBusy(f"{MOST} reads of tables and logs run or wait already; try again in {AFTER_S:.0f} s")
+        try:
+            answer = self._answer(ReadRequest(read=name, arguments=arguments))
+        finally:
+            _PLACES.release()
+        if answer.error:
+            raise _error(answer)
+        return msgspec.json.decode(answer.value, type=type_)
+
+    def _answer(self, request: ReadRequest) -> ReadAnswer:
         with self._lock:
             if self._idle is not None:
                 self._idle.cancel()
             try:
-                answer = self._ask(ReadRequest(read=name, arguments=arguments))
+                return self._ask(request)
             finally:
                 self._idle = threading.Timer(IDLE_S, self._end_idle)
                 self._idle.daemon = True
                 self._idle.start()
-        if answer.error:
-            raise _error(answer)
-        return msgspec.json.decode(answer.value, type=type_)
 
     def close(self) -> None:
         """End the child."""
@@ -68,7 +87,8 @@ class Reader:
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
-        limit = threading.Timer(LIMIT_S, process.kill)
+        seconds = LANE_LIMIT_S if self._lane else LIMIT_S
+        limit = threading.Timer(seconds, process.kill)
         limit.daemon = True
         limit.start()
         try:
@@ -83,7 +103,7 @@ class Reader:
             self._end()
             raise StoreError(
                 f"reading '{request.read}' ended with exit code {process.returncode}: it needed too much memory, or "
-                f"more than {LIMIT_S:.0f} s; the output of this process says more"
+                f"more than {seconds:.0f} s; the output of this process says more"
             )
         return msgspec.json.decode(line, type=ReadAnswer)
 
@@ -122,7 +142,7 @@ def reader(workspace: Workspace, *, lane: str = "") -> Reader:
         project=str(workspace.project.folder.absolute()), environment=workspace.environment.model_dump_json()
     )
     with _LOCK:
-        return _READERS.setdefault((order, lane), Reader(order))
+        return _READERS.setdefault((order, lane), Reader(order, lane=lane))
 
 
 def close_readers() -> None:
@@ -141,4 +161,5 @@ def _error(answer: ReadAnswer) -> TrimtabError:
 
 
 _LOCK = threading.Lock()
+_PLACES = threading.BoundedSemaphore(MOST)
 _READERS: dict[tuple[ReaderOrder, str], Reader] = {}

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 
 from integration.gateway_project import GatewayProject
+from trimtab.app.overviews.cost import month_sums
 from trimtab.app.overviews.cost.cost_overview import NO_COSTS, NO_SHADOW, cost_overview, run_costs
 from trimtab.app.overviews.model_brief import model_brief
 from trimtab.app.project.workspace import Workspace
+from trimtab.errors import StoreError
 from trimtab.records.control import WorkflowStep
 from trimtab.records.monitoring import ANSWER_MONEY, ANSWERS_PRICED, MONEY_GAIN
 from trimtab.testing.judged import DAY, FIRST, dataset_record, run_record, window_report
@@ -134,6 +137,28 @@ def test_a_run_names_the_decision_that_started_it_and_pages_follow_each_other(wo
     first = run_costs(workspace, limit=2)
     assert [(each.run, each.decision) for each in first] == [("run3", None), ("run2", "delay/decision/2")]
     assert [each.run for each in run_costs(workspace, before="run2", limit=2)] == ["run1"]
+
+
+def test_a_window_with_two_champions_saves_once(workspace: Workspace) -> None:
+    put_windows(workspace, money={0: 1000.0})
+    workspace.metadata.put(window_report(0, version=3, metrics={"money_lost": 900.0}))
+    (month,) = cost_overview(workspace).months
+    assert month.saved == pytest.approx(90)
+
+
+def test_what_could_not_be_read_is_summed_up_by_the_next_call(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given runs and windows whose other records cannot be read
+    put_windows(workspace, money={0: 1000.0})
+    workspace.metadata.put(dataset_record(as_of=FIRST), run_record(1))
+    for name, module in (("get", type(workspace.metadata)), ("saved_by_window", month_sums)):
+        with monkeypatch.context() as broken:
+            broken.setattr(module, name, Mock(side_effect=StoreError("the disk is away")))
+            with pytest.raises(StoreError, match="the disk is away"):
+                cost_overview(workspace)
+    (month,) = cost_overview(workspace).months
+    assert (month.lost, month.serving, month.trainings, month.saved) == (1000.0, 0.75, 1, pytest.approx(90))
 
 
 def test_what_was_summed_up_is_not_read_again_and_what_is_new_counts_once(workspace: Workspace) -> None:
