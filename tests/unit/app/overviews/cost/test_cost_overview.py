@@ -158,7 +158,8 @@ def test_what_could_not_be_read_is_summed_up_by_the_next_call(
             with pytest.raises(StoreError, match="the disk is away"):
                 cost_overview(workspace)
     (month,) = cost_overview(workspace).months
-    assert (month.lost, month.serving, month.trainings, month.saved) == (1000.0, 0.75, 1, pytest.approx(90))
+    assert (month.lost, month.serving, month.trainings) == (1000.0, 0.75, 1)
+    assert month.saved == pytest.approx(90)
 
 
 def test_what_was_summed_up_is_not_read_again_and_what_is_new_counts_once(workspace: Workspace) -> None:
