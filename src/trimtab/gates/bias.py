@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trimtab.definitions.personal_columns import mask_number
 from trimtab.errors import DataError, nearest
 from trimtab.gates.groups import (
     OF_CLASSES,
@@ -86,7 +87,7 @@ def _judge(inputs: GateInputs, policy: Bias, metric: str, columns: tuple[str, ..
     if not inputs.labelled and measures_of(metric) != ("selection_rate",):
         words = f"{column}: not judged: {metric} needs labels, and the holdout has none of both kinds"
         return _result(policy, metric, column, "warn", words, {"column": column})
-    texts = [_names(inputs.groups[each]) for each in columns]
+    texts = [_names(inputs, each) for each in columns]
     names, code = np.unique([", ".join(row) for row in zip(*texts, strict=True)], return_inverse=True)
     code = code.ravel()
     sizes = np.bincount(code, minlength=len(names))
@@ -305,7 +306,10 @@ def _result(
     )
 
 
-def _names(values: Array) -> Array:
+def _names(inputs: GateInputs, column: str) -> Array:
     """Return the group of each row as text; None and NaN are a group of their own."""
+    values = inputs.groups[column]
     missing = [value is None or value != value for value in values]  # NaN is the one value unlike itself
-    return np.where(missing, "(missing)", values.astype(str))
+    known, place = np.unique(values.astype(str), return_inverse=True)
+    names = np.array([mask_number(column, number, name, inputs.personal) for number, name in enumerate(known)])
+    return np.where(missing, "(missing)", names[place.ravel()])

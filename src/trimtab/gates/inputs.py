@@ -61,6 +61,8 @@ class GateInputs:
     """What computing costs."""
     trust: tuple[str, ...] = ()
     """Policy `serving.trust`, for the process that measures the candidate."""
+    personal: frozenset[str] = frozenset()
+    """Columns and features with personal data: results name their groups by numbers."""
 
     @property
     def task(self) -> Task:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.bundle.typed_matrix import typed_places
+from trimtab.definitions.personal_columns import mask_number
 from trimtab.errors import DataError, nearest
 from trimtab.gates.inputs import Array, GateInputs
 
@@ -57,8 +58,10 @@ def _column(inputs: GateInputs, name: str) -> Segments:
     if name in inputs.groups:
         values = pl.Series(name, inputs.groups[name], strict=False)
         if values.dtype.is_numeric():
-            return _numbers(name, values.cast(pl.Float64).fill_null(np.nan).to_numpy())
-        return _texts(name, values.cast(pl.String).fill_null(MISSING).to_numpy())
+            found = _numbers(name, values.cast(pl.Float64).fill_null(np.nan).to_numpy())
+        else:
+            found = _texts(name, values.cast(pl.String).fill_null(MISSING).to_numpy())
+        return _shown(inputs, name, found)
     place = inputs.feature_names.index(name)
     return feature_segments(inputs, place)
 
@@ -70,8 +73,20 @@ def feature_segments(inputs: GateInputs, place: int) -> Segments:
     if kind == "category":
         exact = inputs.X.exact[place]  # type: ignore[attr-defined]  # a TypedMatrix, as it has types
         texts = [MISSING if np.isnan(code) else str(value) for code, value in zip(numbers, exact, strict=True)]
-        return _texts(name, np.array(texts))
-    return _numbers(f"length of {name}" if kind == "text" else name, numbers)
+        return _shown(inputs, name, _texts(name, np.array(texts)))
+    return _shown(inputs, name, _numbers(f"length of {name}" if kind == "text" else name, numbers))
+
+
+def _shown(inputs: GateInputs, name: str, found: Segments) -> Segments:
+    """Return segments without values of personal data."""
+    if name not in inputs.personal:
+        return found
+    missing = (f"{found.column} = {MISSING}", f"{found.column} {MISSING}")
+    names = (
+        own if own in missing else f"{found.column} = {mask_number(name, place, own, inputs.personal)}"
+        for place, own in enumerate(found.names)
+    )
+    return Segments(found.column, tuple(names), found.place)
 
 
 def _texts(column: str, values: Array) -> Segments:

@@ -56,6 +56,17 @@ def test_a_model_that_judges_by_carrier_fails(make: Make, biased: Scorer) -> Non
     assert f"of '{worst['highest']}'" in result.reason
 
 
+def test_groups_of_personal_data_have_numbers_for_names(make: Make, biased: Scorer) -> None:
+    threshold = float(np.median(make(biased).scores))
+    inputs = make(biased, threshold=threshold, personal=frozenset(["carrier"]))
+    (plain,) = judge_bias(make(biased, threshold=threshold), policy())
+    (result,) = judge_bias(inputs, policy())
+    assert result.value == plain.value
+    assert all(row["group"].startswith("*** ") for row in result.details["groups"])
+    shown = f"{result.reason} {result.details}"
+    assert not [name for name in set(inputs.groups["carrier"]) if f"'{name}'" in shown]
+
+
 def test_a_model_that_looks_at_delays_passes(make: Make) -> None:
     (result,) = judge_bias(make(), policy(max=0.45))
     assert result.verdict == "pass", result.reason

@@ -46,6 +46,16 @@ def made(make: Make, wrong: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any
     return make(**{**usual, **changed})
 
 
+def test_slices_of_personal_data_have_numbers_for_values(make: Make) -> None:
+    inputs = made(make, lambda region: np.where(region == 2, 0.4, 0.1), personal=frozenset(["region", "noise"]))
+    results = judge_slices(inputs, policy(by=["region", "noise", "day"], search="pairs", min_rows=100))
+    shown = " ".join(f"{each.reason} {each.details}" for each in results)
+    assert "region = *** " in shown
+    assert "noise = *** " in shown
+    assert "day = " in shown
+    assert not [name for name in ("north", "south", "east", "west", "noise <", "noise >", "noise -0") if name in shown]
+
+
 class _ByRow:
     """Asks a lookup model by the first feature alone."""
 

@@ -48,6 +48,8 @@ class Recipe:
     """Those that are judged."""
     monitored: bool
     """Whether windows of the model are compared with a reference."""
+    personal: frozenset[str] = frozenset()
+    """Columns and features with personal data."""
 
     @property
     def judged(self) -> bool:
@@ -227,6 +229,7 @@ def _inputs(
         folder=NO_FOLDER,
         threshold=threshold_of(recipe.policy, history.task, judged),
         seed=recipe.policy.training.seed,
+        personal=recipe.personal,
         groups={name: values[holdout] for name, values in history.groups.items()},
         champion=NativeScorer(champion.training, history.task, len(history.classes)) if champion else None,
         champion_seen_until=from_micros(champion.trained_until) if champion else None,

@@ -43,6 +43,8 @@ from trimtab.control.reviews import pending_reviews
 from trimtab.control.suspicion import held
 from trimtab.control.way_back import on_probation
 from trimtab.control.window_facts import WindowFacts
+from trimtab.definitions.collection import collect
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.errors import GateRefused, TrimtabError
 from trimtab.monitoring.mistakes import mistakes, pair_costs, row_costs
 from trimtab.monitoring.monitor import Monitor
@@ -90,7 +92,12 @@ class World:
         self._policy = _simulated(judging_policy(plan.policy, history.task, measured=False))
         self._model = cache.model.name
         self._size = self._policy.decide.window
-        self._recipe = Recipe(policy=self._policy, gates=_gates(plan.policy), monitored=plan.trigger is None)
+        self._recipe = Recipe(
+            policy=self._policy,
+            gates=_gates(plan.policy),
+            monitored=plan.trigger is None,
+            personal=personal_columns(collect({self._model: cache.model})),
+        )
         self._metadata, self._log = MemoryMetadata(), MemoryPredictions()
         self._clock = ManualClock(from_micros(start))
         keep = self._policy.kept_shadows if plan.trigger is None else 0

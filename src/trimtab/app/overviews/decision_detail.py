@@ -33,6 +33,7 @@ from trimtab.control.cause import COUNTED, Cause
 from trimtab.control.ledger import verify_chain
 from trimtab.control.reviews import proposes_retraining
 from trimtab.control.why_not import why_not
+from trimtab.definitions.personal_columns import mask_segment, personal_columns
 from trimtab.errors import NotFound, StoreError
 from trimtab.records.control import Decision, Resolution, WorkflowStep
 from trimtab.records.monitoring import Signal
@@ -253,11 +254,12 @@ def _signal(workspace: Workspace, id_: str) -> SignalRow | None:
         s = workspace.metadata.get(Signal, id_)
     except NotFound:
         return None
+    personal = personal_columns(workspace.project.definitions)
     return SignalRow(
-        id=s.id, kind=signal_kind(s.kind, s.subject), subject=signal_subject(s.subject), value=s.value,
-        p=s.p, p_seq=s.p_seq,
-        counts=s.kind in COUNTED and s.subject == "all" and s.p_seq is not None, rows=s.rows, carriers=s.carriers,
-        reason=s.reason,
+        id=s.id, kind=signal_kind(s.kind, s.subject), subject=mask_segment(signal_subject(s.subject), personal),
+        value=s.value, p=s.p, p_seq=s.p_seq, rows=s.rows, reason=s.reason,
+        counts=s.kind in COUNTED and s.subject == "all" and s.p_seq is not None,
+        carriers=tuple(mask_segment(each, personal) for each in s.carriers),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from trimtab.app.overviews.wording import metric, share
-from trimtab.data.personal_data import MASK
+from trimtab.definitions.personal_columns import MASK
 from trimtab.monitoring.reference import Reference
 from trimtab.records.monitoring import Profile, Signal, is_output
 from trimtab.stats.correlations import ENTRY

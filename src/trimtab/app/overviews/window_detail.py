@@ -27,8 +27,8 @@ from trimtab.app.overviews.wording import (
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.cause import COUNTED
 from trimtab.control.decision import REVIEW_P
-from trimtab.data.personal_data import personal_columns
 from trimtab.definitions.models import Model
+from trimtab.definitions.personal_columns import mask_segment, personal_columns
 from trimtab.errors import DataError, NotFound, StoreError
 from trimtab.metric_catalog import PAIR, Task
 from trimtab.monitoring.reference import Reference
@@ -164,6 +164,8 @@ def window_detail(workspace: Workspace, name: str, start: datetime, version: int
     signals = metadata.find(Signal, model=name, version=report.version, start=report.start, oldest_first=True)
     decision = next((d for d in metadata.find(Decision, model=name, start=start) if d.window == report.id), None)
     reference, trouble = _reference(workspace, name, report.version)
+    personal = personal_columns(workspace.project.definitions)
+    signals = [msgspec.structs.replace(s, subject=mask_segment(s.subject, personal)) for s in signals]
     columns = _columns(workspace, report, reference, signals)
     named = {column.name for column in columns}
     points = [signal_point(s, signals, policy.decide.matrix) for s in signals]

@@ -13,7 +13,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.view_list import ViewRow, view_row
 from trimtab.app.rollout.in_service import in_service
 from trimtab.app.stages.view_changes import defined_view, spelled
-from trimtab.data.personal_data import personal_columns
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.definitions.views import FeatureView
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion

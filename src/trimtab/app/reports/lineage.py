@@ -9,7 +9,8 @@ import msgspec
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.spec import read_spec
 from trimtab.bundle.typed_packing import exact_values, feature_schema
-from trimtab.data.personal_data import mask, personal_columns
+from trimtab.data.personal_data import mask
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.errors import NotFound
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion

@@ -9,8 +9,9 @@ import msgspec
 
 from trimtab.app.project.kept_tables import held, named_versions, version_as_of
 from trimtab.app.project.workspace import Workspace
-from trimtab.data.personal_data import mask, personal_columns
+from trimtab.data.personal_data import mask
 from trimtab.data.quarantine import quarantine_table
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.records.data import TableVersion
 from trimtab.stores.metadata.contract import latest
 

@@ -5,17 +5,21 @@ Everything is measured on matured windows, from the prediction log and the label
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.reports.comparison_result import CalibrationCurve, Difference, Rule, VersionComparison
+from trimtab.app.reports.comparison_result import CalibrationCurve, Difference, Rule, Segment, VersionComparison
 from trimtab.app.reports.paired_rows import PairedRows, Span, paired_rows
 from trimtab.app.reports.version_measures import CONFIDENCE, VersionMeasures
 from trimtab.app.rollout.candidate import held_out_evidence
 from trimtab.control.holds import event_time
 from trimtab.control.suspicion import held
+from trimtab.definitions.personal_columns import mask_number, personal_columns
 from trimtab.errors import StageError
 from trimtab.monitoring.row_money import prices
 from trimtab.monitoring.verdict import judge_challenger, judge_former_champion
@@ -93,6 +97,14 @@ def _spans(workspace: Workspace, model: str, version: int, against: int) -> list
     return sorted(found)
 
 
+def _segments(measured: VersionMeasures, personal: Collection[str]) -> Iterator[Segment]:
+    """Yield the segments; those of columns with personal data are numbered."""
+    places: Counter[str] = Counter()
+    for each in measured.segments():
+        yield replace(each, value=mask_number(each.column, places[each.column], each.value, personal))
+        places[each.column] += 1
+
+
 def _comparison(
     workspace: Workspace, bundle: Bundle, against: Bundle, spans: list[Span], rows: PairedRows
 ) -> VersionComparison:
@@ -130,7 +142,7 @@ def _comparison(
         metric=measured.metric,
         money=money,
         measures=(metric, *measured.other_metrics(), *measured.rates()),
-        segments=tuple(measured.segments()),
+        segments=tuple(_segments(measured, personal_columns(workspace.project.definitions))),
         days=tuple(measured.days(spans)),
         calibration=tuple(
             CalibrationCurve(version=version, bins=tuple(measured.calibration(place)))

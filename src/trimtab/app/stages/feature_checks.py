@@ -12,8 +12,9 @@ import polars as pl
 from trimtab.app.project.workspace import Workspace
 from trimtab.data.batch_checks import judge_freshness
 from trimtab.data.checks import Checked, failure_lines, report_of
-from trimtab.data.personal_data import mask, personal_columns
+from trimtab.data.personal_data import mask
 from trimtab.definitions.models import Model
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.errors import CheckFailed, PolicyError, nearest
 from trimtab.gates.leakage import explained_by_feature
 from trimtab.policy.data_checks import FeatureChecks, Range

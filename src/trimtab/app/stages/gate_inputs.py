@@ -20,6 +20,7 @@ from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.typed_matrix import Schema
 from trimtab.bundle.typed_packing import feature_schema
 from trimtab.clock import to_micros
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.errors import StageError
 from trimtab.gates.held_out import held_out_windows
 from trimtab.gates.inputs import GateInputs
@@ -64,6 +65,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         prices=workspace.project.policy.prices,
         own_gates=workspace.project.definitions.gates_of(run.model),
         trust=tuple(workspace.project.policy.serving.trust),
+        personal=personal_columns(workspace.project.definitions),
     )
 
 

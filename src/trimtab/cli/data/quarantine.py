@@ -16,8 +16,9 @@ from trimtab.app.stages import quarantined_rows
 from trimtab.cli.context import Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import console, say
 from trimtab.data.checks import failure_lines
-from trimtab.data.personal_data import mask, personal_columns
+from trimtab.data.personal_data import mask
 from trimtab.data.quarantine import ID_CHARACTERS, RefusedBatch, RefusedRow
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.errors import UsageError
 from trimtab.records.data import CheckReport
 from trimtab.units import plural

@@ -13,7 +13,7 @@ from trimtab.app.reports.view_list import Found, ViewRow, list_views, search
 from trimtab.cli.context import Context, Verbs
 from trimtab.cli.terminal import console
 from trimtab.cli.views import table
-from trimtab.data.personal_data import MASK
+from trimtab.definitions.personal_columns import MASK
 from trimtab.units import plural
 
 app = Verbs()

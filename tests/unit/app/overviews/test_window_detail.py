@@ -20,7 +20,7 @@ from trimtab.app.overviews.model_overview import model_overview
 from trimtab.app.overviews.model_timeline import timeline
 from trimtab.app.overviews.reads.child_reader import close_readers, reader
 from trimtab.app.overviews.reads.window_rows import exported_rows, sampled_rows
-from trimtab.app.overviews.window_detail import window_detail
+from trimtab.app.overviews.window_detail import WindowDetail, window_detail
 from trimtab.app.overviews.window_list import WindowFilter, all_windows, window_page
 from trimtab.app.overviews.wording import metric, money, p_value, share
 from trimtab.app.project.workspace import Workspace
@@ -189,6 +189,14 @@ def test_rows_are_those_of_the_log_with_what_was_wrong(served: Served, task: Tas
     assert [row["prediction_id"] for row in again["rows"]] == [row["prediction_id"] for row in found["rows"]]
 
 
+def signals_of(workspace: Workspace, segment: str) -> WindowDetail:
+    """Return a window with a signal of a segment."""
+    found = workspace.metadata.find(Signal, model="risk", version=1, start=QUIET, kind="data")[0]
+    changed = {"id": "segment", "kind": "concept", "subject": segment, "reason": "", "effect": {}}
+    workspace.metadata.put(msgspec.structs.replace(found, **changed))
+    return window_detail(workspace, "risk", QUIET)
+
+
 @pytest.mark.parametrize("computed", [False, True])
 def test_rows_as_parquet_keep_columns_with_personal_data_masked(served: Served, computed: bool) -> None:
     workspace = served("binary")
@@ -210,6 +218,9 @@ def test_rows_as_parquet_keep_columns_with_personal_data_masked(served: Served, 
         column = next(c for c in window_detail(workspace, "risk", QUIET).columns if c.name == "age")
         assert set(column.edges) == {"***"}
         assert not any(character.isdigit() for character in column.direction)
+        page = signals_of(workspace, "age=3")
+        assert {each.name for each in page.segments} == {each.subject for each in page.notes if "=" in each.subject}
+        assert {each.name for each in page.segments} == {"age=***"}
     finally:
         object.__setattr__(rows, "pii", ())
         transforms.clear()

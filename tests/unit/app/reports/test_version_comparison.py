@@ -207,6 +207,16 @@ def test_segments_are_those_of_the_columns_that_the_policy_names(world: World) -
     assert sum(part for part in parts if part is not None) == pytest.approx(found.money.gain)
 
 
+def test_segments_of_personal_data_have_numbers_for_values(world: World) -> None:
+    world.serve(1, 2)
+    world.play()
+    source = next(iter(world.workspace.project.definitions.sources.values()))
+    object.__setattr__(source, "pii", ("carrier",))
+    found = world.compare()
+    assert [(s.column, s.value) for s in found.segments] == [("carrier", f"*** {n}") for n in (1, 2, 3)]
+    assert "'DL'" not in comparison_page(found)
+
+
 def test_the_other_way_round_everything_is_mirrored(world: World) -> None:
     world.serve(1, 2)
     world.play()

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from integration.gateway_project import GatewayProject
+from kit.small_project import TwoRuns
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts
-from trimtab.app.stages.gate_inputs import held_out_evidence
+from trimtab.app.stages.gate_inputs import gate_inputs, held_out_evidence
 from trimtab.clock import to_micros
 from trimtab.gates.inputs import GateInputs
 from trimtab.records.training import Run
@@ -32,6 +33,15 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     yield opened
     opened.metadata.close()
     opened.predictions.close()
+
+
+def test_gates_know_what_is_personal_data(two_runs: TwoRuns) -> None:
+    rows = two_runs.workspace.project.definitions.sources["rows"]
+    object.__setattr__(rows, "pii", ("age",))
+    try:
+        assert gate_inputs(two_runs.workspace, two_runs.first).personal == {"age"}
+    finally:
+        object.__setattr__(rows, "pii", ())
 
 
 def inputs(folder: Path) -> GateInputs:

@@ -13,7 +13,8 @@ from trimtab.app.overviews.data.feature_overview import FeatureSummary, feature_
 from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.view_list import Found, ViewRow, models_of, search, view_row
-from trimtab.data.personal_data import mask, personal_columns
+from trimtab.data.personal_data import mask
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.definitions.sources import Source
 from trimtab.errors import NotFound, nearest
 from trimtab.records.data import CheckFailure, CheckReport, CheckResult, QuarantineEnd, TableVersion

@@ -7,7 +7,8 @@ from typing import Any
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.table_facts import TableFacts, table_facts
 from trimtab.app.stages.quarantined_rows import find_refused
-from trimtab.data.personal_data import mask, personal_columns
+from trimtab.data.personal_data import mask
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.stores.predictions.contract import START
 
 SHOWN_ROWS = 100

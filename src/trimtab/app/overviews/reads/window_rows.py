@@ -20,7 +20,8 @@ from trimtab.app.reports.paired_rows import LABEL, VersionClasses
 from trimtab.bundle.spec import read_spec
 from trimtab.bundle.typed_packing import exact_values, feature_schema
 from trimtab.clock import parse_time
-from trimtab.data.personal_data import mask, personal_columns
+from trimtab.data.personal_data import mask
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.errors import DataError
 from trimtab.records.training import Bundle
 from trimtab.stores.predictions import label_rule

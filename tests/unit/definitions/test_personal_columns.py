@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import trimtab as tt
-from trimtab.data.personal_data import mask_number, personal_columns
 from trimtab.definitions.collection import collect
+from trimtab.definitions.personal_columns import mask_number, mask_segment, personal_columns
 
 PEOPLE = tt.FileSource("people", "people.parquet", timestamp="at", pii=["email", "pay"])
 ORDERS = tt.FileSource("orders", "orders.parquet", timestamp="at")
@@ -55,3 +55,9 @@ def test_an_entity_key_is_personal_where_another_source_says_so_and_other_column
 def test_groups_of_a_personal_column_stay_apart() -> None:
     assert [mask_number("pay", place, name, {"pay"}) for place, name in enumerate("ab")] == ["*** 1", "*** 2"]
     assert mask_number("size", 0, "a", {"pay"}) == "a"
+
+
+def test_a_segment_keeps_its_column() -> None:
+    assert mask_segment("carrier=3", {"carrier"}) == "carrier=***"
+    assert mask_segment("all", {"all"}) == "all"
+    assert mask_segment("carrier=3", {"pay"}) == "carrier=3"
