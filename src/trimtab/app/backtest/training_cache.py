@@ -23,7 +23,9 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from trimtab.app.backtest.labelled_history import Floats, History, Mask
+from trimtab.definitions.collection import collect
 from trimtab.definitions.models import Dataset, Model, Task
+from trimtab.definitions.personal_columns import personal_columns
 from trimtab.policy.model import Policy
 from trimtab.tasks import RULES
 from trimtab.training.columns.objectives import level_of, objective_of
@@ -114,6 +116,7 @@ class TrainingCache:
         kinds: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
+        self.personal = personal_columns(collect({model.name: model}))
         self.history = history
         self.kinds = kinds or {}
         self._code = code

@@ -43,8 +43,6 @@ from trimtab.control.reviews import pending_reviews
 from trimtab.control.suspicion import held
 from trimtab.control.way_back import on_probation
 from trimtab.control.window_facts import WindowFacts
-from trimtab.definitions.collection import collect
-from trimtab.definitions.personal_columns import personal_columns
 from trimtab.errors import GateRefused, TrimtabError
 from trimtab.monitoring.mistakes import mistakes, pair_costs, row_costs
 from trimtab.monitoring.monitor import Monitor
@@ -93,10 +91,7 @@ class World:
         self._model = cache.model.name
         self._size = self._policy.decide.window
         self._recipe = Recipe(
-            policy=self._policy,
-            gates=_gates(plan.policy),
-            monitored=plan.trigger is None,
-            personal=personal_columns(collect({self._model: cache.model})),
+            policy=self._policy, gates=_gates(plan.policy), monitored=plan.trigger is None, personal=cache.personal
         )
         self._metadata, self._log = MemoryMetadata(), MemoryPredictions()
         self._clock = ManualClock(from_micros(start))
