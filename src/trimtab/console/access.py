@@ -19,7 +19,9 @@ from itsdangerous import BadSignature, TimestampSigner
 
 from trimtab.app.gateway.tokens import statuses
 from trimtab.app.operations.actors import Actor, actor_of, local_actor
+from trimtab.app.project.limited_workspace import limited
 from trimtab.app.project.workspace import Workspace
+from trimtab.console.ended_sessions import EndedSessions
 from trimtab.errors import Forbidden
 from trimtab.records.serving import Token
 from trimtab.units import MICROS
@@ -28,6 +30,9 @@ COOKIE = "trimtab_session"
 KEY_FILE = "console.key"
 """In the run folder: signs sessions, so that they outlive a restart of the console."""
 KEY_BYTES = 32
+ENDED_FILE = "console-ended.json"
+"""In the run folder: sessions that were ended before their time."""
+SESSION_BYTES = 16
 BEARER = "bearer "
 LOCAL = "local"
 CSRF_HEADER = "x-csrf-token"
@@ -47,6 +52,7 @@ class Access:
         self._key = _signing_key(workspace.run_folder / KEY_FILE)
         self._signer = TimestampSigner(self._key, salt=COOKIE)
         self.session_s = console.session // MICROS["s"]
+        self._ended = EndedSessions(workspace.run_folder / ENDED_FILE, self.session_s, workspace.clock)
         self.asks = console.authentication == "tokens"
 
     def actor(self, request: Request) -> Actor:
@@ -73,8 +79,13 @@ class Access:
         return next((each for each in self._valid() if hmac.compare_digest(each.sha256, digest)), None)
 
     def session(self, token: Token) -> str:
-        """Return the value of the cookie of a session that a token opens."""
-        return self._signer.sign(token.id).decode()
+        """Return the value of the cookie of a new session that a token opens."""
+        return self._signer.sign(f"{secrets.token_hex(SESSION_BYTES)}.{token.id}").decode()
+
+    def end_session(self, request: Request) -> None:
+        """End the session of a request, so that its cookie opens nothing any more."""
+        if session := self._opened(request.cookies):
+            self._ended.add(session[0])
 
     def csrf(self, request: Request) -> str:
         """Return what a page sends along with a change, so that pages of other sites cannot send one."""
@@ -92,11 +103,17 @@ class Access:
             )
 
     def _of_session(self, cookies: Mapping[str, str]) -> Token | None:
+        session, id_ = self._opened(cookies) or ("", "")
+        return None if session in self._ended else next((each for each in self._valid() if each.id == id_), None)
+
+    def _opened(self, cookies: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return the id of the session and of the token that a cookie names; None for one that is none or too old."""
         try:
-            id_ = self._signer.unsign(cookies.get(COOKIE, ""), max_age=self.session_s).decode()
+            text = self._signer.unsign(cookies.get(COOKIE, ""), max_age=self.session_s).decode()
         except BadSignature:  # or SignatureExpired, which is one
             return None
-        return next((each for each in self._valid() if each.id == id_), None)
+        session, _, token = text.partition(".")
+        return session, token
 
     def _valid(self) -> list[Token]:
         found = statuses(self._workspace.metadata, self._workspace.clock)
@@ -104,7 +121,11 @@ class Access:
 
 
 class Visit(NamedTuple):
-    """One request: whose it is, and the project that it asks about."""
+    """One request: whose it is, and the project that it asks about.
+
+    A reader whose token holds for some models reads a workspace that has these alone. A change gets the whole one, as
+    it writes what all models share; operations check the role on the model.
+    """
 
     actor: Actor
     workspace: Workspace
@@ -135,7 +156,8 @@ def open_visit(request: Request) -> Visit:
     access.check_change(request)
     for model in filter(None, (request.path_params.get("model"), *request.query_params.getlist("model"))):
         actor.require("viewer", model)
-    return Visit(actor, request.app.state.workspace, request)
+    whole: Workspace = request.app.state.workspace
+    return Visit(actor, limited(whole, actor.models) if request.method in SAFE else whole, request)
 
 
 Visitor = Annotated[Visit, Depends(open_visit)]

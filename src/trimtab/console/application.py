@@ -23,11 +23,12 @@ from trimtab.app.overviews.system.health_log import note_health
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.charts.browser_bundle import browser_bundle
-from trimtab.console.access import Access
+from trimtab.console.access import SAFE, Access, NotSignedIn
+from trimtab.console.body_limit import FORMS, BodyLimit
 from trimtab.console.documents import check_query
 from trimtab.console.live_events import LiveEvents
 from trimtab.console.page_cache import FRESH_S, PageCache
-from trimtab.console.problems import add_problems, problem
+from trimtab.console.problems import add_problems, not_signed_in, problem, status_of
 from trimtab.console.rendering import Rendering
 from trimtab.console.routes import (
     action_routes,
@@ -46,7 +47,7 @@ from trimtab.console.routes import (
     version_routes,
     window_routes,
 )
-from trimtab.errors import NotFound
+from trimtab.errors import NotFound, TrimtabError
 from trimtab.serving.requests import Refused
 from trimtab.serving.web.browsers import BrowserCheck
 
@@ -116,13 +117,14 @@ def create_app(workspace: Workspace, *, environment: str = "local") -> FastAPI:
     state.events = LiveEvents(workspace.metadata)
     state.rendering = Rendering({"vega.js": CHARTS, **{name: address for name, (address, _) in assets.items()}})
     state.assets = dict(named for _, named in assets.values())
-    state.frame = _kept_frame(workspace)
+    state.frame = _kept_frame()
     for area in AREAS:
         app.include_router(area.api, prefix=API, dependencies=[Depends(check_query)])
         app.include_router(area.pages, include_in_schema=False, dependencies=[Depends(check_query)])
     app.add_api_route(CHARTS, _send_charts, include_in_schema=False)
     app.add_api_route("/assets/{name}", _send_asset, include_in_schema=False)
     add_problems(app)
+    app.add_middleware(BodyLimit)  # the innermost: an error in a read within another one becomes a group of errors
     app.middleware("http")(PageCache(workspace.metadata, state.access, workspace.clock))
     app.middleware("http")(_checked(workspace, state.access))
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_COMPRESSED, compresslevel=5)
@@ -163,7 +165,7 @@ def _checked(workspace: Workspace, access: Access) -> Callable[[Request, Next], 
         except Refused as error:
             answer = problem(request, error.status, str(error))
         else:
-            answer = await call_next(request)
+            answer = await _unknown(request, access) or await call_next(request)
         for name, value in HEADERS.items():
             answer.headers.setdefault(name, value)
         return answer
@@ -171,16 +173,33 @@ def _checked(workspace: Workspace, access: Access) -> Callable[[Request, Next], 
     return pass_on
 
 
-def _kept_frame(workspace: Workspace) -> Callable[[], FrameOverview]:
-    """Return a function that reads the frame again when a record has been written, and every FRESH_S seconds."""
-    kept: dict[str, Any] = {}
+async def _unknown(request: Request, access: Access) -> Response | None:
+    """Return the refusal of a change whose sender is not known, before its body is read; else None."""
+    if request.method in SAFE or request.url.path in FORMS:
+        return None
+    try:
+        await to_thread.run_sync(access.actor, request)
+    except NotSignedIn as error:
+        return not_signed_in(request, error)
+    except TrimtabError as error:
+        return problem(request, status_of(error), str(error))
+    return None
 
-    def frame() -> FrameOverview:
+
+def _kept_frame() -> Callable[[Workspace], FrameOverview]:
+    """Return a function that reads the frame again when a record has been written, and every FRESH_S seconds.
+
+    Each set of models, as a reader may see them, has a frame of its own.
+    """
+    kept: dict[tuple[str, ...], tuple[object, FrameOverview]] = {}
+
+    def frame(workspace: Workspace) -> FrameOverview:
+        models = tuple(workspace.project.definitions.models)
         at = workspace.metadata.positions(), workspace.clock.now().timestamp() // FRESH_S
-        if kept.get("at") != at:
-            kept.update(at=at, frame=frame_overview(workspace))
-        found: FrameOverview = kept["frame"]
-        return found
+        found = kept.get(models)
+        if found is None or found[0] != at:
+            found = kept[models] = at, frame_overview(workspace)
+        return found[1]
 
     return frame
 

@@ -46,6 +46,7 @@ TITLES = {
     405: "not possible here",
     409: "refused",
     412: "changed meanwhile",
+    413: "too long",
     422: "not as expected",
     500: "the console failed",
     503: "a store does not answer",
@@ -54,10 +55,11 @@ TITLES = {
 
 def add_problems(app: FastAPI) -> None:
     """Turn every error of a route into a problem document."""
-    app.add_exception_handler(NotSignedIn, _not_signed_in)
+    app.add_exception_handler(NotSignedIn, not_signed_in)
     app.add_exception_handler(TrimtabError, _own)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OverflowError, _out_of_range)
     app.add_exception_handler(Exception, _failure)
 
 
@@ -89,7 +91,8 @@ def problem(request: Request, status: int, detail: str, **more: Any) -> Response
     return JSONResponse(body, status, media_type=PROBLEM)
 
 
-def _not_signed_in(request: Request, _: Exception) -> Response:
+def not_signed_in(request: Request, _: Exception) -> Response:
+    """Send a browser that asks for a page to the form, and answer 401 to anything else."""
     if wants_page(request) and request.method == "GET":
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/sign-in?next={quote(target)}", 303)
@@ -120,6 +123,11 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = f"there is no page or route {request.url.path}" if error.status_code == 404 else str(error.detail)
     return problem(request, error.status_code, detail)
+
+
+def _out_of_range(request: Request, error: Exception) -> Response:
+    log.warning("%s %s", request.method, request.url, exc_info=error)
+    return problem(request, 422, "a number or a time of the request is out of range: it cannot be computed with")
 
 
 def _failure(request: Request, error: Exception) -> Response:

@@ -108,7 +108,7 @@ def page(request: Request, template: str, *, title: str, sentence: str, **values
         "may": visit.may if visit else lambda role, model=None: False,
         "asks": access.asks,
         "csrf": access.csrf(request),
-        "frame": app.frame() if signed_in else None,
+        "frame": app.frame(visit.workspace if visit else app.workspace) if signed_in else None,
         "scheme": _choice(request.cookies.get(SCHEME_COOKIE), SCHEMES),
         "zone": _choice(request.cookies.get(ZONE_COOKIE), ("utc", "local")),
         "query": dict(request.query_params),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -117,3 +117,36 @@ def test_pages_may_load_nothing_from_elsewhere(workspace: Workspace) -> None:
     policy = browser(workspace).get("/sign-in").headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+def test_a_session_that_was_ended_opens_nothing_and_other_sessions_of_the_token_go_on(
+    guarded: Workspace, secret_of: Callable[..., str]
+) -> None:
+    first, second, secret = browser(guarded), browser(guarded), secret_of("ann")
+    for client in (first, second):
+        client.post("/sign-in", data={"token": secret}, follow_redirects=False)
+    cookie = first.cookies["trimtab_session"]
+    first.post("/sign-out", follow_redirects=False)
+    for app in (None, create_app(guarded)):
+        copied = browser(guarded, app) if app else first
+        copied.cookies.set("trimtab_session", cookie)
+        assert copied.get("/api/v1/session").status_code == 401
+    assert second.get("/api/v1/session").json()["name"] == "ann"
+
+
+def test_a_body_that_is_too_long_is_refused_while_it_is_read(guarded: Workspace, secret_of: Callable[..., str]) -> None:
+    client = browser(guarded)
+
+    def parts() -> Iterator[bytes]:
+        yield from (b"x" * 2**15 for _ in range(3))
+
+    assert client.post("/sign-in", content=b"x" * (2**16 + 1)).status_code == 413
+    assert client.post("/sign-in", content=parts()).status_code == 413
+    bearer = {"authorization": f"Bearer {secret_of('ann', 'admin')}"}
+    answer = client.post("/api/v1/freeze", content=b" " * (2**20 + 1), headers=bearer)
+    assert (answer.status_code, answer.json()["status"]) == (413, 413)
+
+
+def test_a_change_without_a_token_is_refused_before_its_body_is_read(guarded: Workspace) -> None:
+    answer = browser(guarded).post("/api/v1/freeze", content=b"no json", headers={"content-type": "application/json"})
+    assert answer.status_code == 401

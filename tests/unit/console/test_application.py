@@ -78,9 +78,9 @@ def test_a_value_of_a_query_that_no_page_takes_is_refused(workspace: Workspace, 
 
 
 def test_a_page_is_live_only_while_a_loop_or_a_gateway_runs(workspace: Workspace) -> None:
-    assert not create_app(workspace).state.frame().live
+    assert not create_app(workspace).state.frame(workspace).live
     with only_loop(workspace, "a test"):
-        assert create_app(workspace).state.frame().live
+        assert create_app(workspace).state.frame(workspace).live
 
 
 def test_an_unexpected_failure_shows_no_traceback(workspace: Workspace) -> None:
@@ -126,3 +126,11 @@ def test_a_kept_page_is_never_shown_to_another_reader(guarded: Workspace, secret
     assert client.get("/count", headers={"authorization": f"Bearer {ann}"}).text.endswith("ann")
     assert client.get("/count", headers={"authorization": f"Bearer {ben}"}).text.endswith("ben")
     assert client.get("/count").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"/models/risk/decisions/{10**20}", f"/api/v1/models/risk/revisions/{10**20}", "/api/v1/cost/runs?limit=-1"],
+)
+def test_numbers_and_times_that_are_out_of_range_are_told(workspace: Workspace, path: str) -> None:
+    assert browser(workspace).get(path).status_code == 422

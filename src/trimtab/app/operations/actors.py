@@ -29,7 +29,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     def require(self, role: ActorRole, model: str | None = None) -> None:
         """Raise Forbidden unless the actor has at least `role`, on `model` or, for None, on all models."""
         if not self.may(role, model):
-            raise Forbidden(needed(role, model))
+            raise Forbidden(needed(role, model or ("all models" if self.models else None)))
 
 
 def needed(role: ActorRole, model: str | None = None) -> str:

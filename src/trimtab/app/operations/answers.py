@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.freezing import refuse_frozen
+from trimtab.app.project.limited_workspace import limited
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.resolve import Answer, answerable, find_decision, resolve
 from trimtab.errors import Answered
@@ -17,7 +18,7 @@ def ask(workspace: Workspace, actor: Actor, decision: str, verdict: Answer, *, f
     force: also approve while the model is frozen. Raises Forbidden below approver, ActionError for a frozen model, and
     UsageError or Answered as `answerable`.
     """
-    actor.require("approver", find_decision(workspace.metadata, decision).model)
+    actor.require("approver", find_decision(limited(workspace, actor.models).metadata, decision).model)
     found = answerable(workspace.metadata, decision, verdict)
     if verdict == "approve":
         refuse_frozen(workspace, found.model, force=force)

@@ -152,7 +152,9 @@ def loop_overview(workspace: Workspace, *, page: int = 1) -> LoopOverview:
         sentence=_sentence(briefs, waits, boxes, currency, turning=(loop is not None, gateway is not None)),
         loop=None if loop is None else loop.doing,
         gateway=None if gateway is None else url_of(gateway),
-        troubles={} if gateway is None else dict(gateway.troubles),
+        troubles={}
+        if gateway is None
+        else {name: text for name, text in gateway.troubles.items() if workspace.shows(name)},
         waits=waits,
         boxes=boxes,
         models=tuple(briefs[first : first + PAGE_MODELS]),

@@ -101,6 +101,10 @@ class Workspace:
         """Return a model of the project, or its only one."""
         return self.project.definitions.model(name)
 
+    def shows(self, model: str) -> bool:
+        """Return True if a reader of this workspace may see a model."""
+        return True
+
     def now(self) -> datetime:
         """Return the wall-clock time."""
         return self.clock.now()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.cost.cost_overview import CostOverview, MonthCost, cost_overview, run_costs
@@ -128,6 +129,8 @@ def cost(visit: Visitor, model: str = "") -> Response:
 
 
 @api.get("/cost/runs")
-def cost_of_runs(visit: Visitor, model: str = "", after: str | None = None, limit: int = PAGE_ROWS) -> Response:
+def cost_of_runs(
+    visit: Visitor, model: str = "", after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = PAGE_ROWS
+) -> Response:
     """Return what trainings cost, the newest first. after: id of the last run of the page before."""
     return document(run_costs(visit.workspace, visit.models(model), before=after, limit=limit))

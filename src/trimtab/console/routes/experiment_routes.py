@@ -152,6 +152,7 @@ def differences_page(visit: Visitor, run: Names = []) -> Response:  # noqa: B006
 def same_rows_page(visit: Visitor, a: str, b: str) -> Response:
     """Show two runs on rows that neither was fitted on, and their code."""
     _seen(visit, a)
+    _seen(visit, b)
     found = same_rows(visit.workspace, a, b)
     return page(
         visit.request,
@@ -231,6 +232,7 @@ def differences(visit: Visitor, run: Names = []) -> Response:  # noqa: B006
 def on_same_rows(visit: Visitor, a: str, b: str) -> Response:
     """Return two runs compared on rows that neither was fitted on, and the difference of their code."""
     _seen(visit, a)
+    _seen(visit, b)
     return document(same_rows(visit.workspace, a, b))
 
 

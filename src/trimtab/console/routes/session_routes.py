@@ -9,14 +9,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from trimtab.app.overviews.finding import find_page
-from trimtab.console.access import COOKIE, Access, Visitor
+from trimtab.console.access import COOKIE, Access, NotSignedIn, Visitor
 from trimtab.console.rendering import page
+from trimtab.errors import Forbidden
 
 pages, api = APIRouter(), APIRouter(tags=["session"])
 
 SIGN_IN = "Sign in with a token that has a role."
 REFUSED = "This token is not known, or it has ended. Make one with: trimtab token create NAME --role viewer"
-MOST_FORM_BYTES = 10_000
 
 
 @pages.get("/sign-in")
@@ -29,7 +29,7 @@ def sign_in_page(request: Request, next: str = "/") -> Response:
 async def sign_in(request: Request) -> Response:
     """Open a session with a token."""
     access: Access = request.app.state.access
-    body = (await request.body())[:MOST_FORM_BYTES]
+    body = await request.body()
     form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
     token = access.token(form.get("token", "").strip())
     target = _own_path(form.get("next", "/"))
@@ -44,8 +44,10 @@ async def sign_in(request: Request) -> Response:
 
 
 @pages.post("/sign-out")
-def sign_out() -> Response:
-    """End the session of this browser."""
+def sign_out(request: Request) -> Response:
+    """End the session of this browser: its cookie opens nothing any more, wherever it was copied to."""
+    access: Access = request.app.state.access
+    access.end_session(request)
     answer = RedirectResponse("/sign-in", 303)
     answer.delete_cookie(COOKIE, samesite="strict")
     return answer
@@ -72,8 +74,15 @@ def session(visit: Visitor) -> dict[str, Any]:
 @api.get("/events")
 def events(visit: Visitor) -> StreamingResponse:
     """Stream what is written from now on, or since the event that the header Last-Event-ID names."""
-    visit.actor.require("viewer", visit.actor.models[0] if visit.actor.models else None)
-    stream = visit.request.app.state.events.listen(visit.request.headers.get("last-event-id"))
+    access: Access = visit.request.app.state.access
+
+    def models() -> tuple[str, ...] | None:
+        try:
+            return access.actor(visit.request).models
+        except (NotSignedIn, Forbidden):
+            return None
+
+    stream = visit.request.app.state.events.listen(visit.request.headers.get("last-event-id"), models)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 

@@ -82,7 +82,8 @@ def system_page(visit: Visitor, after: str | None = None, alerts_after: str | No
 
 @pages.get("/system/findings")
 def findings_page(visit: Visitor) -> Response:
-    """Show what doctor finds; it takes seconds."""
+    """Show what doctor finds, in all models; it takes seconds."""
+    visit.actor.require("viewer")
     found = doctor_findings(visit.workspace, visit.request.app.state.environment)
     return page(
         visit.request,
@@ -129,7 +130,8 @@ def system(visit: Visitor, after: str | None = None) -> Response:
 
 @api.get("/system/findings")
 def findings(visit: Visitor) -> Response:
-    """Return what doctor finds; it takes seconds."""
+    """Return what doctor finds; it takes seconds. Needs a role on all models."""
+    visit.actor.require("viewer")
     return document(doctor_findings(visit.workspace, visit.request.app.state.environment))
 
 

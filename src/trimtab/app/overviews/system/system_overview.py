@@ -290,7 +290,7 @@ def _models(workspace: Workspace) -> tuple[ServedModel, ...]:
     gateway = running_gateway(workspace.run_folder)
     if gateway is None:
         return ()
-    names = sorted({*gateway.serving, *gateway.troubles})
+    names = sorted(filter(workspace.shows, {*gateway.serving, *gateway.troubles}))
     return tuple(
         ServedModel(model=name, revision=gateway.serving.get(name), trouble=gateway.troubles.get(name, ""))
         for name in names
