@@ -17,7 +17,7 @@ def test_a_role_on_one_model_reaches_neither_another_nor_the_project() -> None:
     actor.require("approver", "delay")
     with pytest.raises(Forbidden, match="needs the role viewer on fraud"):
         actor.require("viewer", "fraud")
-    with pytest.raises(Forbidden, match=r"needs the role viewer$"):
+    with pytest.raises(Forbidden, match=r"needs the role viewer on all models$"):
         actor.require("viewer")
 
 
