@@ -40,7 +40,7 @@ def test_a_repeated_request_is_one_answer_and_another_one_is_a_conflict(workspac
 )
 def test_only_an_approver_of_the_model_answers(workspace: Workspace, actor: Actor) -> None:
     decision = decide(workspace).id
-    with pytest.raises(Forbidden, match="needs the role (approver|viewer) on delay"):
+    with pytest.raises(Forbidden, match=r"needs the role (approver|viewer) on delay"):
         answer(workspace, actor, decision, "approve", reason="the terminal opened")
     assert workspace.metadata.count(Resolution) == 0
 
