@@ -25,6 +25,7 @@ from trimtab.stores.metadata.contract import latest
 pytestmark = pytest.mark.browser
 
 REASON = "looked at the windows of last week"
+PATIENCE_MS = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def confirm(page: Page, verb: str) -> None:
     dialog = open_dialog(page, verb)
     dialog.get_by_label("Reason").fill(REASON)
     dialog.get_by_role("button", name=verb, exact=True).click()
-    expect(dialog).to_have_count(0, timeout=30_000)
+    expect(dialog).to_have_count(0, timeout=PATIENCE_MS)
 
 
 def newest(workspace: Workspace, kind: type[Record]) -> Record | None:
@@ -70,7 +71,7 @@ def test_a_retraining_is_asked_for_once_however_often_the_button_is_pressed(
     dialog = open_dialog(page, "Retrain")
     dialog.get_by_label("Reason").fill(REASON)
     dialog.get_by_role("button", name="Retrain", exact=True).dblclick()
-    expect(dialog).to_have_count(0, timeout=30_000)
+    expect(dialog).to_have_count(0, timeout=PATIENCE_MS)
     found = workspace.metadata.find(RetrainRequest, model="delay")
     assert [each.reason for each in found] == [REASON]
 
@@ -106,7 +107,7 @@ def test_a_page_shows_what_is_written_elsewhere_without_a_reload(watched: Watche
     expect(page.locator("#live")).to_have_text("connected")  # neither a loop nor a gateway runs
     before = page.locator("nav .count").inner_text() if page.locator("nav .count").count() else "0"
     decision = decide(workspace, "review", start=WINDOW)
-    expect(page.locator("nav .count")).not_to_have_text(before, timeout=30_000)
+    expect(page.locator("nav .count")).not_to_have_text(before, timeout=PATIENCE_MS)
     expect(page.locator("main")).to_contain_text(f"delay {decision.number}")
 
 

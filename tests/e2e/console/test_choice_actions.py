@@ -14,16 +14,17 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.control.resolve import resolve
 from trimtab.records.control import Decision, Resolution
+from trimtab.records.record import Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
-from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
 from trimtab.testing.judged import DAY, FIRST
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 REASON = "the new terminal is open"
+ROLES: tuple[Role, ...] = ("champion", "challenger")
 
 
 @pytest.fixture
@@ -86,22 +87,12 @@ def test_an_answer_that_came_meanwhile_is_shown_in_the_dialog(
 
 
 def test_a_version_that_is_compared_is_taken_back(page: Page, watched: Watched, workspace: Workspace) -> None:
-    rollouts = open_rollouts(workspace, "delay")
-    now = rollouts.current()
+    now = open_rollouts(workspace, "delay").current()
     assert now is not None
-    champion = workspace.metadata.get(Bundle, str(now.bundle_in("champion")))
-    other = register_bundle(
-        workspace.metadata,
-        workspace.artifacts,
-        lookup_graph((0.1, 0.8)),
-        plain_spec("delay", ["row"]),
-        version=champion.version + 1,
-        created_at=workspace.now(),
-    )
-    rollouts.deploy(other, cause="a test", reason="to be compared", by="test", role="shadow")
-    watched.open(f"/models/delay/compare?with={other.version},{champion.version}")
+    champion, challenger = (workspace.metadata.get(Bundle, str(now.bundle_in(role))) for role in ROLES)
+    watched.open(f"/models/delay/compare?with={challenger.version},{champion.version}")
     say(page, "Take back")
     expect(page.locator("h1")).to_contain_text("It was taken back", timeout=PATIENCE_MS)
     newest = latest(workspace.metadata, Revision, model="delay")
     assert newest is not None
-    assert (newest.action, newest.reason, newest.bundle_in("shadow")) == ("abandon", REASON, None)
+    assert (newest.action, newest.reason, newest.bundle_in("challenger")) == ("abandon", REASON, None)

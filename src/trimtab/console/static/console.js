@@ -122,6 +122,7 @@ async function patch(always = false) {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (document.querySelector("dialog[open]")) { showNews(); return; } // opened meanwhile: it must not vanish
     held = 0;
     document.getElementById("news").hidden = true;
     for (const selector of ["header.top nav", ".stale", ".where", ".sentence", "#content"]) replaceParts(selector, fresh);
