@@ -72,7 +72,7 @@ class Watched:
     def close(self) -> None:
         """Close the page, and fail on what went wrong in it."""
         self._context.close()
-        assert self.troubles == []
+        assert not self.troubles, self.troubles
 
     def _note_message(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
