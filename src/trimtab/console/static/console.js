@@ -93,8 +93,9 @@ async function send(form) {
   try {
     const answer = await fetch(form.dataset.posts, { method: "POST", headers, body: JSON.stringify(values) });
     if (answer.ok) {
-      form.closest("dialog").close();
-      await patch(true);
+      const dialog = form.closest("dialog");
+      await patch(true, dialog); // first, so that the next button sends the number of what is shown now
+      dialog.close();
       form.dispatchEvent(new CustomEvent("sent", { bubbles: true, detail: await answer.json().catch(() => null) }));
     } else {
       const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
@@ -114,7 +115,7 @@ let held = 0, patching = false, again = false;
 function isBusy() {
   return document.querySelector("dialog[open]") !== null || scrollY > 80 || document.activeElement?.closest("tbody, .filters, [role=slider]") !== null && document.activeElement !== body;
 }
-async function patch(always = false) {
+async function patch(always = false, own = null) {
   if (patching) { again = true; return; }
   if (!always && isBusy()) { showNews(); return; }
   patching = true;
@@ -122,7 +123,7 @@ async function patch(always = false) {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (document.querySelector("dialog[open]")) { showNews(); return; } // opened meanwhile: it must not vanish
+    if ((document.querySelector("dialog[open]") ?? own) !== own) { showNews(); return; } // opened meanwhile: it must not vanish
     held = 0;
     document.getElementById("news").hidden = true;
     for (const selector of ["header.top nav", ".stale", ".where", ".sentence", "#content"]) replaceParts(selector, fresh);
