@@ -84,8 +84,10 @@ class Conflict(StoreError):
     """Another process wrote first. Read the data again, then repeat the decision."""
 
 
-class Answered(UsageError, Conflict):
+class Answered(Conflict, UsageError):
     """A decision has an answer already. The message says whose, when and which."""
+
+    exit_code = 2
 
 
 class Outdated(Conflict):
