@@ -179,9 +179,12 @@ function listen() {
 }
 
 // Parts that come after the page.
-async function fetchLater(part) {
+const LATER_TRIES = 6;
+async function fetchLater(part, tries = LATER_TRIES) {
   try {
     const answer = await fetch(part.dataset.address, { headers: { accept: "text/html" } });
+    const wait = answer.status === 503 ? Number(answer.headers.get("retry-after")) : 0;
+    if (wait && tries > 1) { setTimeout(() => fetchLater(part, tries - 1), 1000 * wait); return; } // other reads come first
     const made = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!answer.ok) throw new Error(made.querySelector("h1")?.textContent ?? answer.status);
     const content = made.querySelector("#content > :last-child") ?? made.body;
@@ -257,7 +260,7 @@ function start(within) {
   showTimes(within);
   showConnection();
   watchCharts(within);
-  all(".later[data-address]", within).forEach(fetchLater);
+  all(".later[data-address]", within).forEach((part) => fetchLater(part));
 }
 all("[data-follows]").forEach(follow);
 remember(document);
