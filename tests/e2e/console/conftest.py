@@ -62,9 +62,9 @@ def address(shown: Path) -> str:
     return found.url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's event loop runs until it ends, and other tests run their own
 def browser() -> Iterator[Browser]:
-    """Chromium."""
+    """Chromium, for all tests of a file."""
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield found
