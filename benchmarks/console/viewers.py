@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import statistics
 import time
 from multiprocessing.synchronize import Event
@@ -17,10 +18,11 @@ from trimtab.app.replay.client import Client
 from trimtab.app.replay.replay import Replay
 from trimtab.clock import SystemClock
 from trimtab.records.monitoring import WindowReport
+from trimtab.runtimes import priority
 from trimtab.stores.metadata.contract import latest
 
 VIEWERS = 50
-ROUNDS = 6
+ROUNDS = 12
 """Of each kind."""
 REQUESTS = 1500
 """Of one round."""
@@ -105,6 +107,7 @@ class _Viewers:
 
 
 def _view(url: str, model: str, end: Event, count: object) -> None:
+    priority.lowest(os.getpid())  # viewers have machines of their own
     asyncio.run(_view_all(url, model, end, count))
 
 

@@ -17,10 +17,13 @@ from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.console.application import create_app
 from trimtab.errors import StageError, UsageError
+from trimtab.runtimes import memory_trim, priority
 from trimtab.serving.processes.listening import is_loopback
 
 BACKLOG = 128
 STOP_SECONDS = 2
+ARENAS = 2
+"""Of memory, for all threads: pages are short, and one for each thread takes 10 MB more."""
 TRIES = 20
 """Ports that are tried, one after the other."""
 
@@ -51,6 +54,8 @@ def serve(
     address, actual = listener.getsockname()[:2]
     announcement = ConsoleAnnouncement(host=address, port=actual, pid=os.getpid())
     path = workspace.run_folder / ANNOUNCEMENT
+    priority.low(os.getpid())  # the gateway beside it comes first, and the children inherit this
+    memory_trim.limit_arenas(ARENAS)
     app = create_app(workspace, environment=environment)
     settings = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=STOP_SECONDS

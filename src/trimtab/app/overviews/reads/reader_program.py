@@ -70,8 +70,11 @@ def main() -> None:
         broken = ReadAnswer(error=_kind(error), text=str(error))
     for line in sys.stdin.buffer:
         found = broken if workspace is None else answer(workspace, line)
-        output.write(msgspec.json.encode(found) + b"\n")
-        output.flush()
+        try:
+            output.write(msgspec.json.encode(found) + b"\n")
+            output.flush()
+        except BrokenPipeError:  # the process that asked has ended
+            os._exit(0)
 
 
 if __name__ == "__main__":
