@@ -56,6 +56,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "kpi": ("kpi", "Add points to business KPIs, and show their windows."),
     "alerts": ("alerts.alerting", "List the messages that were sent, show what waits, or try a channel out."),
     "export": ("export.exporting", "Print the files of another system, or write them into the project."),
+    "ci": ("export.exporting", "Print the pipeline of a CI server, or write it into the repository."),
     "log": ("log", "Show rows of the prediction log, or compact it now."),
     "lineage": ("look", "Trace a prediction back to code, data and features."),
 }

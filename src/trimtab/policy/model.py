@@ -24,6 +24,7 @@ from trimtab.policy.data_checks import (
     Volume,
 )
 from trimtab.policy.decide import Decide, Impact, Retrain
+from trimtab.policy.deploy.section_deploy import Deploy
 from trimtab.policy.feature_values import Features
 from trimtab.policy.gates import Gates
 from trimtab.policy.policy_kpis import PolicyKpi
@@ -324,6 +325,8 @@ class Policy(Section):
     """The gateway."""
     console: Console = Console()
     """The pages and the control API."""
+    deploy: Deploy = Deploy()
+    """Files for CI servers and platforms."""
     environments: dict[str, Environment] = {"local": Environment()}
     """Where things live, by name of the environment; `local` is always there."""
 

@@ -1,0 +1,1 @@
+"""What pipelines run beside the stages: contract and smoke tests, summaries, promotion between environments."""

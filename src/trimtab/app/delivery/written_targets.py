@@ -1,0 +1,95 @@
+"""Files for other systems in a project: written, kept in step with the policy, and compared with it."""
+
+from __future__ import annotations
+
+import difflib
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from trimtab import __version__
+from trimtab.app.project.process_files import write_atomically
+from trimtab.app.project.project import open_project
+from trimtab.targets.facts import Facts
+from trimtab.targets.kept_regions import merge
+from trimtab.targets.target_list import EXPORTS, PIPELINES, Target
+
+
+class TargetFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file for another system. path: from the folder that the target starts at. difference: unified diff."""
+
+    target: str
+    path: str
+    text: str
+    file: str
+    """Where it lies or would lie."""
+    state: str
+    """absent, same or different."""
+    difference: str = ""
+
+
+def target_files(folder: Path, name: str) -> list[TargetFile]:
+    """Return the files of a target as they would be now, with the regions that belong to the user.
+
+    Raises PolicyError or DefinitionError for a value that the system does not take; StageError for a file whose regions
+    cannot be kept.
+    """
+    project = open_project(folder)
+    root = _repository(project.folder)
+    target = _target(name)
+    facts = Facts(
+        policy=project.policy,
+        definitions=project.definitions,
+        subfolder="" if root == project.folder else project.folder.relative_to(root).as_posix(),
+        version=__version__,
+    )
+    base = root if target.at_root else project.folder
+    return [_compared(name, base, path, text) for path, text in target.files(facts).items()]
+
+
+def write(files: Sequence[TargetFile]) -> None:
+    """Write the files that differ or are absent."""
+    for each in files:
+        if each.state != "same":
+            path = Path(each.file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, each.text.encode())
+
+
+def written(folder: Path) -> list[TargetFile]:
+    """Return the files of all targets of which the project has at least one file."""
+    found = []
+    for name in (*EXPORTS, *PIPELINES):
+        files = target_files(folder, name)
+        if any(each.state != "absent" for each in files):
+            found += files
+    return found
+
+
+def _target(name: str) -> Target:
+    return EXPORTS[name] if name in EXPORTS else PIPELINES[name]
+
+
+def _compared(target: str, base: Path, path: str, text: str) -> TargetFile:
+    file = base / path
+    if not file.exists():
+        return TargetFile(target=target, path=path, text=text, file=str(file), state="absent")
+    found = file.read_text(encoding="utf-8")
+    text = merge(text, found, path)
+    lines = difflib.unified_diff(
+        found.splitlines(), text.splitlines(), f"{path} (written)", f"{path} (now)", lineterm=""
+    )
+    state = "same" if found == text else "different"
+    return TargetFile(target=target, path=path, text=text, file=str(file), state=state, difference="\n".join(lines))
+
+
+def _repository(folder: Path) -> Path:
+    """Return the root of the git repository that a project lies in, or its folder."""
+    command = ["git", "-C", str(folder), "rev-parse", "--show-toplevel"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return folder
+    return Path(done.stdout.strip()).resolve() if done.returncode == 0 else folder

@@ -1,0 +1,1 @@
+"""Models that go to other systems or come from them: MLflow, KServe, BentoML."""

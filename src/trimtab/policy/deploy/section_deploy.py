@@ -1,0 +1,19 @@
+"""The section `deploy` of trimtab.yaml: what the files for CI servers and platforms say."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from trimtab.policy.section import Section
+
+
+class Deploy(Section):
+    """Files for CI servers and platforms, which `trimtab ci` and `trimtab export` write."""
+
+    python: Literal["3.11", "3.12", "3.13"] = "3.12"
+    """Version of Python in pipelines and images."""
+    image: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._:/-]*[a-z0-9]$")
+    """Repository of the images, such as registry.example.com/team/flights; a part (gateway, loop, training) and a tag
+    are added. Left out, the name of the project."""

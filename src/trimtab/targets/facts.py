@@ -1,0 +1,36 @@
+"""What files for other systems are made from: the policy and the definitions of one project. No store is opened."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from trimtab.definitions.collection import Definitions
+from trimtab.policy.model import Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A project as its files describe it.
+
+    Attributes:
+        policy: trimtab.yaml.
+        definitions: definitions.py.
+        subfolder: path of the project folder in its repository, with slashes; empty at its root.
+        version: of Trimtab, which pipelines and images install.
+    """
+
+    policy: Policy
+    definitions: Definitions
+    subfolder: str
+    version: str
+
+    @property
+    def slug(self) -> str:
+        """Name of the project for systems that take lower-case letters, digits and hyphens alone."""
+        return re.sub(r"[^a-z0-9]+", "-", self.policy.project.lower()).strip("-") or "project"
+
+    @property
+    def image(self) -> str:
+        """Repository of the images, without part and tag."""
+        return self.policy.deploy.image or self.slug

@@ -1,0 +1,36 @@
+"""All systems that Trimtab writes files for, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from trimtab.targets import grafana
+from trimtab.targets.facts import Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One system.
+
+    Attributes:
+        files: the texts of its files by their paths. Raises PolicyError or DefinitionError for a value that the system
+            does not take, before any text is made.
+        about: one line for people.
+        at_root: paths start at the root of the repository, else at the project folder.
+    """
+
+    files: Callable[[Facts], dict[str, str]]
+    about: str
+    at_root: bool = False
+
+
+EXPORTS: Mapping[str, Target] = {
+    "grafana": Target(
+        files=lambda facts: grafana.files(facts.policy), about="a dashboard, and alerting rules for Prometheus"
+    ),
+}
+"""Systems of `trimtab export`."""
+
+PIPELINES: Mapping[str, Target] = {}
+"""CI servers of `trimtab ci`."""
