@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from trimtab.targets import grafana
-from trimtab.targets.facts import Facts
+from trimtab.targets.project_facts import Facts
 
 
 @dataclass(frozen=True, kw_only=True)

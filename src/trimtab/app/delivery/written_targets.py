@@ -12,7 +12,7 @@ import msgspec
 from trimtab import __version__
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.project import open_project
-from trimtab.targets.facts import Facts
+from trimtab.targets.project_facts import Facts
 from trimtab.targets.kept_regions import merge
 from trimtab.targets.target_list import EXPORTS, PIPELINES, Target
 
