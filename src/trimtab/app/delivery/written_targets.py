@@ -12,8 +12,8 @@ import msgspec
 from trimtab import __version__
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.project import open_project
-from trimtab.targets.project_facts import Facts
 from trimtab.targets.kept_regions import merge
+from trimtab.targets.project_facts import Facts
 from trimtab.targets.target_list import EXPORTS, PIPELINES, Target
 
 
