@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from trimtab.policy.deploy.section_clouds import Aws, Gcp
 from trimtab.policy.section import Section
 
 PythonVersion = Annotated[
@@ -22,3 +23,7 @@ class Deploy(Section):
     image: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._:/-]*[a-z0-9]$")
     """Repository of the images, such as registry.example.com/team/flights; a part (gateway, loop, training) and a tag
     are added. Left out, the name of the project."""
+    aws: Aws = Aws()
+    """Amazon Web Services."""
+    gcp: Gcp = Gcp()
+    """Google Cloud."""
