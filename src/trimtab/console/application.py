@@ -71,7 +71,7 @@ CHARTS = f"/assets/vega-{metadata.version('vl-convert-python')}.js"
 FOR_EVER = "public, max-age=31536000, immutable"
 HEALTH_S = 60.0
 SMALLEST_COMPRESSED = 1000
-THREADS = 6
+THREADS = 12
 """That make pages at once; each keeps memory of its own."""
 
 AREAS: tuple[Any, ...] = (

@@ -189,6 +189,7 @@ async function fetchLater(part, tries = LATER_TRIES) {
     if (!answer.ok) throw new Error(made.querySelector("h1")?.textContent ?? answer.status);
     const content = made.querySelector("#content > :last-child") ?? made.body;
     part.replaceChildren(...content.childNodes);
+    part.dataset.read = "true";
     start(part);
   } catch (error) {
     part.replaceChildren(`This part cannot be read: ${error.message} `, Object.assign(document.createElement("a"), { href: "", textContent: "try again" }));

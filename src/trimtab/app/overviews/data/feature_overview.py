@@ -180,7 +180,7 @@ def feature_rows(workspace: Workspace, names: Mapping[str, str | None]) -> Itera
 
 
 def _moved(workspace: Workspace, profile: Profile | None) -> dict[str, Signal]:
-    """Return the signals of the columns that moved most in the window of a profile."""
+    """Return the signals of single columns in the window of a profile."""
     if profile is None:
         return {}
     where = {"model": profile.model, "version": profile.version, "kind": "data", "start": profile.start}
@@ -189,7 +189,7 @@ def _moved(workspace: Workspace, profile: Profile | None) -> dict[str, Signal]:
 
 def _moved_words(signal: Signal | None, *, compared: bool) -> str:
     if signal is None:
-        return "not among the most moved" if compared else "not compared yet"
+        return "no signal of its own" if compared else "not compared yet"
     return wording.share(signal.effect.get("max_share_moved"))
 
 

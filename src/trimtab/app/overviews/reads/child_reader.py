@@ -22,7 +22,7 @@ IDLE_S = 60.0
 """A child ends when no read came for so long."""
 LIMIT_S, LANE_LIMIT_S = 60.0, 120.0
 """A read that takes longer is ended; the second one holds in a lane of its own."""
-MOST = 4
+MOST = 8
 """Reads of a process that run or wait, fewer than a server has threads: pages that need no read go on."""
 AFTER_S = 5.0
 

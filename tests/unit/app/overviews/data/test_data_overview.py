@@ -149,7 +149,7 @@ def test_features_say_where_they_come_from_and_what_the_newest_window_shows(work
     assert {each.origin for each in found.values()} == {"mean(delay) over 7d", "transform duration", "of the request"}
     assert (found[name].missing, found[name].moved, found[name].models) == (0.25, 0.5, ("delay",))
     assert (found["planned"].missing, found["planned"].moved) == (None, None)
-    assert (found[name].moved_words, found["planned"].moved_words) == ("50 %", "not among the most moved")
+    assert (found[name].moved_words, found["planned"].moved_words) == ("50 %", "no signal of its own")
     detail = feature_detail(workspace, name)
     assert [(point.missing, point.mean) for point in detail.points] == [(0.25, 2.0)]
     assert [each.id for each in detail.signals] == [moved.id]
