@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from trimtab.clock import parse_time
 from trimtab.errors import UsageError, nearest
 
+FIRST_YEAR, LAST_YEAR = 1900, 2200
 ROWS_A_PART = 500
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Texts that begin so are formulas to spreadsheets, so they get an apostrophe before them."""
@@ -51,9 +52,12 @@ def time_of(name: str, text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        return parse_time(text)
+        found = parse_time(text)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:  # beyond, a window more or less is no date
+        raise UsageError(f"{name}: {text} is not between the years {FIRST_YEAR} and {LAST_YEAR}")
+    return found
 
 
 def _parts(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

@@ -149,6 +149,8 @@ def test_a_range_is_kept_in_the_address_and_its_neighbours_are_linked(served: Se
     [
         ("/models/riks", 404, "there is no model 'riks'; the models are risk"),
         ("/models/risk?from=soon", 422, "from: 'soon' is no date or time"),
+        ("/models/risk?from=2026-02-04&to=9999-12-31", 422, "to: 9999-12-31 is not between the years 1900 and 2200"),
+        ("/models/risk?from=0001-01-01", 422, "from: 0001-01-01 is not between the years 1900 and 2200"),
         ("/models/risk?from=2026-02-04&to=2026-02-03", 422, "to: 2026-02-03 is not after from: 2026-02-04"),
         ("/models/risk?signal=latency", 422, "'latency' does not choose the band"),
         ("/models/risk/windows/2026-02-09T07:00Z", 404, "the nearest one before begins at"),
