@@ -42,6 +42,9 @@ class Settings:
     ci: bool = field(default=False, metadata={"env": "CI"})
     """True on a build server. A test whose service is not there then fails; elsewhere it is skipped."""
 
+    step_summary: Path | None = field(default=None, metadata={"env": "GITHUB_STEP_SUMMARY"})
+    """File of a job of GitHub Actions to which `trimtab summary` appends Markdown; None appends to none."""
+
     container: str | None = field(default=None, metadata={"env": "TRIMTAB_CONTAINER"})
     """The platform in whose container this process serves: sagemaker or vertex."""
 

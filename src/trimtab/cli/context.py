@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,6 +15,7 @@ import msgspec
 import typer
 
 from trimtab import settings
+from trimtab.app.delivery.stage_journal import StageClock, error_text
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import parse_time
 from trimtab.definitions.models import Model
@@ -74,29 +76,32 @@ class Verbs(typer.Typer):
         super().__init__(pretty_exceptions_enable=False, add_completion=False)
         self.callback()(lambda: None)  # so that a verb is a subcommand also where it is the only one of its file
 
-    def verb(self, *, model: bool = False, json: bool = True, name: str | None = None) -> Callable[[Verb], Verb]:
+    def verb(
+        self, *, model: bool = False, json: bool = True, name: str | None = None, stage: bool = False
+    ) -> Callable[[Verb], Verb]:
         """Return a decorator for a function whose first argument is a Context; its other arguments are its own options.
 
         Args:
             model: Give the verb the option `--model`.
             json: Give the verb the option `--json`.
             name: Name of the verb; by default that of the function.
+            stage: It is a stage of a pipeline, which the journal of stages notes.
         """
 
         def register(function: Verb) -> Verb:
-            self.command(name)(_with_shared(function, model=model, json=json))
+            self.command(name)(_with_shared(function, model=model, json=json, stage=stage))
             return function
 
         return register
 
-    def group(self, *, model: bool = False, json: bool = True) -> Callable[[Verb], Verbs]:
+    def group(self, *, model: bool = False, json: bool = True, stage: bool = False) -> Callable[[Verb], Verbs]:
         """Return a decorator for a verb with actions. The function runs where no action is named.
 
         Arguments as for `verb`. The decorated name stands for the actions, which `take` adds.
         """
 
         def register(function: Verb) -> Verbs:
-            call = _with_shared(function, model=model, json=json)
+            call = _with_shared(function, model=model, json=json, stage=stage)
 
             def start(command: typer.Context, **values: Any) -> None:
                 if command.invoked_subcommand is None:
@@ -126,20 +131,37 @@ class Verbs(typer.Typer):
             self.registered_commands += other.registered_commands
 
 
-def _with_shared(function: Callable[..., None], *, model: bool, json: bool) -> Callable[..., None]:
+def _with_shared(function: Callable[..., None], *, model: bool, json: bool, stage: bool) -> Callable[..., None]:
     """Return a function for typer that makes the Context of a verb from the shared options."""
     shared = [OPTIONS[name] for name in ("project", "env", *["model"] * model, *["json"] * json)]
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
     def call(**values: Any) -> None:
         context = Context(**{each.name: values.pop(each.name) for each in shared})
-        function(context, **values)
+        with _noted(context, function.__name__, model=model) if stage else nullcontext():
+            function(context, **values)
 
     call.__name__, call.__doc__ = function.__name__, function.__doc__
     keyword = inspect.Parameter.KEYWORD_ONLY
     signature = inspect.Signature([each.replace(kind=keyword) for each in (*own, *shared)])
     call.__signature__ = signature  # type: ignore[attr-defined]  # what inspect.signature returns for it
     return call
+
+
+@contextmanager
+def _noted(context: Context, stage: str, *, model: bool) -> Iterator[None]:
+    """Note a stage in the journal of the project, if the verb came to open it. model: it is of one model."""
+    clock, error = StageClock(stage), ""
+    try:
+        yield
+    except BaseException as failed:
+        error = error_text(failed)
+        raise
+    finally:
+        if "workspace" in vars(context):
+            names = list(context.workspace.project.definitions.models)
+            name = context.model or (names[0] if len(names) == 1 else None)
+            clock.note(context.workspace, name if model else None, error)
 
 
 def option_time(option: str, text: str | None) -> datetime | None:

@@ -26,7 +26,7 @@ from trimtab.stores.metadata.contract import latest
 app = Verbs()
 
 
-@app.verb(model=True)
+@app.verb(model=True, stage=True)
 def deploy(
     context: Context,
     version: Annotated[int | None, typer.Option(help="Version to deploy; the newest by default.")] = None,

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from trimtab import settings
+from trimtab.app.delivery.stage_journal import noted
 from trimtab.app.jobs import training_places
 from trimtab.app.labels.importing import import_tables
 from trimtab.app.operations.freezing import refuse_frozen
@@ -50,7 +51,7 @@ AsOf = Annotated[
 REFUSED_OUTCOMES = "They stay in the table, and no label was made of them. Give the right ones a file of their own"
 
 
-@app.verb()
+@app.verb(stage=True)
 def ingest(
     context: Context,
     source: SourceName = None,
@@ -83,7 +84,7 @@ def _rebuild(context: Context, source: str | None) -> None:
         say(f"ingest    {made.id}: {plural(made.rows, 'row')} of {done.file}; columns: {columns}")
 
 
-@app.verb(model=True)
+@app.verb(model=True, stage=True)
 def train(
     context: Context,
     dataset: Annotated[
@@ -110,7 +111,7 @@ def train(
     context.show(trained, lambda trained: show_run(ws, trained))
 
 
-@app.verb(model=True)
+@app.verb(model=True, stage=True)
 def evaluate(
     context: Context,
     run: Annotated[str | None, typer.Option(metavar="ID", help="Id of the run; the newest by default.")] = None,
@@ -137,7 +138,7 @@ def evaluate(
     pipeline.refuse(report)
 
 
-@app.verb(model=True)
+@app.verb(model=True, stage=True)
 def register(context: Context) -> None:
     """Make a bundle of the newest run that passed its gates.
 
@@ -166,26 +167,34 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
     measured: whether latency and memory on this machine may fail the performance gate.
     """
     require_trainer(ws.project, ws.model(model))
-    done = ingesting.ingest(ws)
-    show_ingested(done)
-    _take_outcomes(ws, None, done, show=True)
-    reports = ingesting.validate(ws)
-    show_checks(reports)
-    if failing := [report.reason for report in reports if report.verdict == "fail"]:
-        raise CheckFailed("; ".join(failing))
+    with noted(ws, "ingest"):
+        done = ingesting.ingest(ws)
+        show_ingested(done)
+        _take_outcomes(ws, None, done, show=True)
+    with noted(ws, "validate"):
+        reports = ingesting.validate(ws)
+        show_checks(reports)
+        if failing := [report.reason for report in reports if report.verdict == "fail"]:
+            raise CheckFailed("; ".join(failing))
     with only_training(ws, model, "trimtab run"):
-        dataset = pipeline.snapshot(ws, model, as_of=as_of or ws.now())
-        show_dataset(dataset, feature_report(ws, dataset))
-        trained = training_places.train(ws, model, dataset)
+        with noted(ws, "features", model):
+            dataset = pipeline.snapshot(ws, model, as_of=as_of or ws.now())
+            show_dataset(dataset, feature_report(ws, dataset))
+        with noted(ws, "train", model):
+            trained = training_places.train(ws, model, dataset)
     show_run(ws, trained)
-    report = pipeline.registered_report(ws, trained, measured=measured)
-    if report is None:
-        report = pipeline.evaluate(ws, trained, measured=measured)
-        show_gates(report)
-    bundle = training_places.register(ws, trained, report)
+    with noted(ws, "evaluate", model):
+        report = pipeline.registered_report(ws, trained, measured=measured)
+        if report is None:
+            report = pipeline.evaluate(ws, trained, measured=measured)
+            show_gates(report)
+        pipeline.refuse(report)
+    with noted(ws, "register", model):
+        bundle = training_places.register(ws, trained, report)
     show_bundle(bundle)
-    cause = f"command/run/{bundle.id}"
-    revision = pipeline.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())
+    with noted(ws, "deploy", model):
+        cause = f"command/run/{bundle.id}"
+        revision = pipeline.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())
     if is_past(ws, bundle, revision):
         say(f"deploy    {not_again(ws, bundle, revision)}")
     else:

@@ -57,6 +57,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "alerts": ("alerts.alerting", "List the messages that were sent, show what waits, or try a channel out."),
     "export": ("export.exporting", "Print the files of another system, or write them into the project."),
     "ci": ("export.exporting", "Print the pipeline of a CI server, or write it into the repository."),
+    "test": ("delivery.testing", "Test the project: a contract test on a sample of its data, then its own tests."),
+    "smoke": (
+        "delivery.smoking",
+        "Test a running gateway by HTTP: is it ready, and does each model answer as it should?",
+    ),
+    "summary": ("delivery.summarising", "Sum up data, run, gates and cost, and what deploys next."),
     "log": ("log", "Show rows of the prediction log, or compact it now."),
     "lineage": ("look", "Trace a prediction back to code, data and features."),
 }

@@ -214,6 +214,14 @@ class Rollouts:
             f"back; to bring {other.bundle_in('champion')} back nevertheless, name its revision: --to {other.number}"
         )
 
+    def planned(self) -> tuple[Role, float | None]:
+        """Return what a new bundle becomes by the policy, and its percent of the traffic; None for a shadow."""
+        if self.current() is None:
+            return "champion", 100.0
+        role = self._role()
+        shares = {"champion": 100.0, "challenger": self._first_percent()}
+        return role, shares.get(role)
+
     def _role(self) -> Role:
         """Return what the policy's strategy makes of a new bundle."""
         roles: dict[str, Role] = {"blue-green": "champion", "shadow": "shadow"}

@@ -25,7 +25,7 @@ SourceName = Annotated[str | None, typer.Argument(help="Source; all of them by d
 VERDICT_STYLE = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 
-@app.verb()
+@app.verb(stage=True)
 def validate(
     context: Context,
     source: SourceName = None,

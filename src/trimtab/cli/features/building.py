@@ -26,7 +26,7 @@ Force = Annotated[
 ]
 
 
-@app.group(model=True)
+@app.group(model=True, stage=True)
 def features(context: Context, as_of: AsOfOrVersion = None, force: Force = False) -> None:
     """Build the training set and the online values; or list, show, compare, audit and find features.
 

@@ -1,0 +1,1 @@
+"""The verbs that pipelines run in addition to the stages: test, smoke, summary."""
