@@ -1,8 +1,7 @@
-"""Verbs that change what serves: deploy, step, promote, abandon, rollback; and history, which lists the changes."""
+"""Verbs that change what serves: deploy, step, abandon, rollback."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,7 +15,6 @@ from trimtab.app.rollout.candidate import lost
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, print_json
 from trimtab.cli.terminal import console
-from trimtab.cli.views import show_revisions
 from trimtab.errors import NotFound, StageError, UsageError
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
@@ -52,8 +50,8 @@ def deploy(
         raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")
     before = latest(ws.metadata, Revision, model=name)
     warn_of_loss(ws, found)
-    done = deploying.deploy(ws, local_actor(), found, reason=reason, role=role, share=_share(share), force=force)
-    _apply(context, done, before=before)
+    done = deploying.deploy(ws, local_actor(), found, reason=reason, role=role, share=read_share(share), force=force)
+    apply(context, done, before=before)
 
 
 @app.verb(model=True)
@@ -71,18 +69,8 @@ def step(
     """Give the challenger another share of the traffic."""
     ws, name = context.workspace, context.definition.name
     before = latest(ws.metadata, Revision, model=name)
-    done = rollout_orders.step(ws, local_actor(), name, reason=reason, share=_share(share), force=force)
-    _apply(context, done, before=before)
-
-
-@app.verb(model=True)
-def promote(context: Context, reason: Reason = ASKED, force: Force = False) -> None:
-    """Make the challenger champion.
-
-    Without a challenger, the shadow.
-    """
-    ws, name = context.workspace, context.definition.name
-    _apply(context, rollout_orders.promote(ws, local_actor(), name, reason=reason, force=force))
+    done = rollout_orders.step(ws, local_actor(), name, reason=reason, share=read_share(share), force=force)
+    apply(context, done, before=before)
 
 
 @app.verb(model=True)
@@ -92,7 +80,7 @@ def abandon(context: Context, reason: Reason = ASKED) -> None:
     Without a challenger, the shadow.
     """
     ws, name = context.workspace, context.definition.name
-    _apply(context, rollout_orders.abandon(ws, local_actor(), name, reason=reason))
+    apply(context, rollout_orders.abandon(ws, local_actor(), name, reason=reason))
 
 
 @app.verb(model=True)
@@ -107,22 +95,12 @@ def rollback(
     """
     ws, name = context.workspace, context.definition.name
     if to is None:
-        _apply(context, rollout_orders.rollback(ws, local_actor(), name, reason=reason))
+        apply(context, rollout_orders.rollback(ws, local_actor(), name, reason=reason))
         return
     target = deploying.champion_of(ws, name, to)
     if target is not None:
         warn_of_loss(ws, target)
-    _apply(context, deploying.restore(ws, local_actor(), name, to, reason=reason))
-
-
-@app.verb(model=True)
-def history(context: Context) -> None:
-    """List what has served, and who asked for it and why.
-
-    Shows every revision, newest first.
-    """
-    revisions = open_rollouts(context.workspace, context.definition.name).history()
-    context.show(revisions, partial(show_revisions, console))
+    apply(context, deploying.restore(ws, local_actor(), name, to, reason=reason))
 
 
 def warn_of_loss(ws: Workspace, bundle: Bundle) -> None:
@@ -155,7 +133,7 @@ def _bundle(ws: Workspace, id_: str) -> Bundle:
         raise UsageError(str(error)) from None
 
 
-def _share(text: str | None) -> float | None:
+def read_share(text: str | None) -> float | None:
     """Read a share. Raises UsageError."""
     try:
         return None if text is None else units.share(text)
@@ -163,21 +141,26 @@ def _share(text: str | None) -> float | None:
         raise UsageError(f"--share: {error}") from None
 
 
-def _apply(context: Context, revision: Revision, *, before: Revision | None = None) -> None:
+def apply(
+    context: Context, revision: Revision, *, before: Revision | None = None, workspace: Workspace | None = None
+) -> None:
     """Print what serves now and what of `before` has ended, then let MLflow's aliases follow.
 
-    The aliases take seconds; when they fail, the change of what serves stays.
+    workspace: of the environment that has changed; None: that of the command. The aliases take seconds; when they fail,
+    the change of what serves stays.
     """
+    ws = workspace or context.workspace
     if context.json:
         print_json(revision)
     else:
         unchanged = before is not None and before.id == revision.id
         what = "nothing has changed, it serves already" if unchanged else revision.action
-        console.print(f"revision {revision.number} of {revision.model}: {what}")
+        where = "" if workspace is None else f" in {workspace.name}"
+        console.print(f"revision {revision.number} of {revision.model}{where}: {what}")
         for a in revision.assignments:
             console.print(f"  {a.role:<11} {a.bundle}  {a.weight:g} %")
         serving = {each.bundle for each in revision.assignments}
         for a in () if before is None else before.assignments:
             if a.bundle not in serving:
                 console.print(f"  ended: {a.role} {a.bundle}, which had {a.weight:g} % of the traffic", soft_wrap=True)
-    follow(lambda: context.workspace, revision.model)
+    follow(lambda: ws, revision.model)

@@ -24,6 +24,8 @@ from trimtab.policy.values import Written
 
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 NONE = "none"
+TOP = {below(field.annotation)[0] for field in Policy.model_fields.values()}
+"""The sections at the top level. Where one stands again below another, its keys are not listed again."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _models(section: type[BaseModel], path: str) -> Iterator[tuple[str, type[Bas
         yield from _models(TableCheck, f"{path}.TABLE")
     for name, field in section.model_fields.items():
         inner, named = below(field.annotation)
-        if inner is not None:
+        if inner is not None and (section is Policy or inner not in TOP):
             yield from _models(inner, f"{path}.{name}".lstrip(".") + (".NAME" if named else ""))
 
 

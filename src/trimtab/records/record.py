@@ -42,3 +42,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     created_at: datetime
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a bundle was before it was promoted into an environment."""
+
+    environment: str
+    bundle: str
+    """Id of the bundle there; its version can be another one here."""
+    digest: str
+    approvals: tuple[str, ...] = ()
+    """Who approved."""
+    request: str = ""
+    """Id of the PromotionRequest; empty where no approval was asked for."""

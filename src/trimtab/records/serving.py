@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from trimtab.records.record import ActorRole, Record, Role
+from trimtab.records.record import ActorRole, Origin, Record, Role
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +37,8 @@ class Revision(Record, frozen=True, kw_only=True):
     by: str
     as_of: datetime | None = None
     """Event time: end of the model's newest closed window. None before its first one, and in older records."""
+    origin: Origin | None = None
+    """Of a bundle that was promoted from another environment by this revision."""
 
     def bundle_in(self, role: Role) -> str | None:
         """Return the id of the bundle in `role`, or None. Former champions that stay as shadows do not count."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.records.record import Record
+from trimtab.records.record import Origin, Record
 
 
 class FeatureSkew(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,3 +225,5 @@ class Bundle(Record, frozen=True, kw_only=True):
     """The run that serves, when it was fitted again on all rows after the gates; None: the judged one serves."""
     usual: Mapping[str, UsualRange] = {}
     """By metric of a matured window; empty in older records, and metrics without enough windows are left out."""
+    origin: Origin | None = None
+    """Of a bundle that was promoted from another environment: the training set and the files of its run are there."""

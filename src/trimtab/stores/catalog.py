@@ -48,7 +48,8 @@ def open_metadata(url: str | None, root: Path) -> Metadata:
         )
     scheme = url.split(":", 1)[0].split("+", 1)[0] if ":" in url else url
     return cast(
-        Metadata, _backend("metadata", scheme, METADATA)(_absolute_sqlite(url, root), head=root / _head_name(url))
+        Metadata,
+        _backend("metadata", scheme, METADATA)(_absolute_sqlite(url, root.parent), head=root / _head_name(url)),
     )
 
 
@@ -94,10 +95,16 @@ def _open_folder(kind: str, url: str | None, root: Path, backends: dict[str, str
     return backend(Path(unquote(parts.path)), **options)
 
 
-def _absolute_sqlite(url: str, root: Path) -> str:
-    """Return the URL with a relative SQLite path made absolute from the project folder."""
+def absolute(url: str, project: Path) -> str:
+    """Return a URL with the relative path of a folder or of SQLite made absolute from the project folder."""
+    if not urlsplit(url).scheme:
+        return str(project.resolve() / Path(url).expanduser())
+    return _absolute_sqlite(url, project)
+
+
+def _absolute_sqlite(url: str, project: Path) -> str:
     relative = _SQLITE.fullmatch(url)
-    return f"{relative[1]}{root.parent.resolve() / relative[2]}" if relative else url
+    return f"{relative[1]}{project.resolve() / relative[2]}" if relative else url
 
 
 def _backend(kind: str, scheme: str, backends: dict[str, str]) -> Any:

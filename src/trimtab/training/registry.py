@@ -72,6 +72,31 @@ class Registry:
         own = {DIGEST: digest, "trimtab.key": key, DATASET: run.dataset, "trimtab.model_hash": run.model_hash}
         return self._make(model, folder_uri, run.id, {**(tags or {}), **own})
 
+    def take_over(self, bundle: Bundle, folder_uri: str, *, least: int) -> int:
+        """Return the version of a bundle of another environment; register it if it is new.
+
+        It keeps its number when that is above all numbers here, as numbers of a registry only grow; else it gets the
+        next one.
+
+        Args:
+            bundle: record of the bundle there.
+            folder_uri: URI of the bundle's folder here.
+            least: the smallest number that no bundle has here.
+        """
+        model, name = bundle.model, self.name(bundle.model)
+        self._ensure(model)
+        if found := self._find(model, DIGEST, bundle.digest):
+            return min(int(version.version) for version in found)
+        known = self._search(f"name = '{name}'")
+        for left in (each for each in known if each.source == UNKNOWN):  # of a process that was killed
+            self._client.delete_model_version(name, str(left.version))
+        number = max((int(each.version) for each in known), default=0)
+        while number + 1 < max(least, bundle.version):
+            number = self._again(model, None, None)
+            self._client.delete_model_version(name, str(number))
+        tags = {DIGEST: bundle.digest, DATASET: bundle.dataset}
+        return self._make(model, folder_uri, bundle.refit or bundle.run, tags)
+
     def restore(self, model: str, bundles: Iterable[Bundle], locate: Callable[[Bundle], str | None]) -> list[int]:
         """Register the bundles that the registry lacks under the versions of their records.
 

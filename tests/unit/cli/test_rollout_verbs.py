@@ -15,6 +15,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout import aliases as aliases_program
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.cli import rollout
+from trimtab.cli.delivery import promoting
 from trimtab.errors import UsageError
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -47,7 +48,8 @@ def aliases(monkeypatch: pytest.MonkeyPatch) -> list[Revision]:
 def trimtab(project: GatewayProject, aliases: list[Revision]) -> Trimtab:
     def call(verb: str, *arguments: str) -> str:
         command = [verb, "--project", str(project.folder), *arguments]
-        return CliRunner().invoke(rollout.app, command, catch_exceptions=False).stdout
+        app = promoting.app if verb in ("promote", "history") else rollout.app
+        return CliRunner().invoke(app, command, catch_exceptions=False).stdout
 
     return call
 

@@ -12,7 +12,7 @@ from trimtab.app.project.project import open_project
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 from trimtab.errors import GateRefused, StageError, TrainerFailed, TrimtabError
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import Environment
 from trimtab.records.training import DatasetVersion, Run
 
 RESULT = "training-{model}.json"

@@ -8,7 +8,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date
 from trimtab.app.stages.view_changes import refuse_lost_views
-from trimtab.records.record import Role
+from trimtab.records.record import Origin, Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
@@ -25,6 +25,7 @@ def deploy(
     role: Role | None = None,
     share: float | None = None,
     force: bool = False,
+    origin: Origin | None = None,
 ) -> Revision:
     """Bring a bundle into service, as `Rollouts.deploy`. Arguments and errors as `promote`."""
 
@@ -32,7 +33,7 @@ def deploy(
         if not force:
             refuse_lost_views(workspace, bundle.model)
         bring_bundle_up_to_date(workspace, bundle)
-        return rollouts.deploy(bundle, cause=cause, reason=reason, by=actor.name, role=role, share=share)
+        return rollouts.deploy(bundle, cause=cause, reason=reason, by=actor.name, role=role, share=share, origin=origin)
 
     asked = " ".join(str(each) for each in (role, share) if each is not None)
     return order_change(

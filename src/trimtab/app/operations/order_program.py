@@ -17,7 +17,7 @@ from trimtab.app.operations.refused_rows import handle_rows
 from trimtab.app.project.project import open_project
 from trimtab.app.project.workspace import Workspace
 from trimtab.errors import TrimtabError
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import Environment
 
 ORDERS: Mapping[str, Callable[..., Any]] = {"handle_rows": handle_rows, "restore": restore}
 

@@ -9,7 +9,7 @@ from trimtab.app.project.definitions_file import DEFINITIONS
 from trimtab.app.project.project import POLICY, Project
 from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError, PolicyError
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import LOCAL, Environment, folder_of
 from trimtab.policy.reader import line_of
 
 
@@ -32,7 +32,9 @@ def require_packages(project: Project, environment: Environment, *, grpc_port: i
 def missing_packages(project: Project, environment: Environment, *, grpc_port: int | None = None) -> Iterator[str]:
     """Say of each key of the policy which package it needs that is not installed. grpc_port: of the command line."""
     serving, where = project.policy.serving, project.folder / POLICY
-    named = next((name for name, each in project.policy.environments.items() if each == environment), "local")
+    named = next(
+        (n for n, each in project.policy.environments.items() if folder_of(n, each) == environment.folder), LOCAL
+    )
     asked = [
         ("serving.grpc_port", serving.grpc_port is not None or grpc_port is not None, "grpc", "grpcio", "grpc"),
         ("serving.signed_by", serving.signed_by is not None, "model_signing", "model-signing", "signing"),

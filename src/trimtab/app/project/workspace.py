@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trimtab.app.project.project import Project, open_project
+from trimtab.app.project.project import POLICY, Project, open_project
 from trimtab.clock import Clock, SystemClock
 from trimtab.definitions.models import Model
 from trimtab.errors import PolicyError, nearest
 from trimtab.features.corrections import current
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import LOCAL, ROOT, Environment, folder_of
+from trimtab.policy.reader import line_of
 from trimtab.stores.artifacts.contract import Artifacts
-from trimtab.stores.catalog import open_artifacts, open_metadata, open_online, open_predictions, open_tables
+from trimtab.stores.catalog import absolute, open_artifacts, open_metadata, open_online, open_predictions, open_tables
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.online.contract import Online
 from trimtab.stores.predictions.contract import Predictions
@@ -24,6 +26,11 @@ from trimtab.stores.tables.contract import Tables
 
 if TYPE_CHECKING:
     import polars as pl  # the gateway opens a workspace, and does without it
+
+log = logging.getLogger(__name__)
+
+STORES = ("metadata", "tables", "online", "artifacts", "predictions")
+"""The keys of an environment that name a store."""
 
 
 @dataclass
@@ -37,7 +44,13 @@ class Workspace:
     @property
     def root(self) -> Path:
         """Folder of the embedded stores."""
-        return self.project.root
+        return self.project.folder / Path(self.environment.folder or ROOT).expanduser()
+
+    @property
+    def name(self) -> str:
+        """Name of the environment."""
+        named = self.project.policy.environments.items()
+        return next((name for name, each in named if folder_of(name, each) == self.environment.folder), LOCAL)
 
     @property
     def run_folder(self) -> Path:
@@ -110,15 +123,56 @@ class Workspace:
         return self.clock.now()
 
 
-def open_workspace(folder: Path, environment: str = "local", clock: Clock | None = None) -> Workspace:
+def open_workspace(folder: Path, environment: str = LOCAL, clock: Clock | None = None) -> Workspace:
     """Open a project in one of its environments. Raises PolicyError, DefinitionError or StoreError."""
-    project = open_project(folder)
-    environments = {"local": Environment(), **project.policy.environments}
-    if environment not in environments:
+    return in_environment(open_project(folder), environment, clock)
+
+
+def in_environment(project: Project, name: str, clock: Clock | None = None) -> Workspace:
+    """Open an environment of a project. Raises PolicyError or StoreError."""
+    environments = {LOCAL: Environment(), **project.policy.environments}
+    if name not in environments:
+        raise PolicyError(f"{project.folder / POLICY}: no environment '{name}'.{nearest(name, environments)}")
+    named = environments[name]
+    if folder_of(name, named) == ROOT:
+        found = named.model_copy(update={"folder": ROOT})
+    else:
+        places = {kind: absolute(url, project.folder) for kind in STORES if (url := getattr(named, kind)) is not None}
+        found = named.model_copy(update={**places, "folder": folder_of(name, named)})
+    workspace = Workspace(replace(project, policy=project.policy.in_environment(named)), found, clock or SystemClock())
+    if not workspace.root.is_dir():
+        if named.folder is None and name != LOCAL:
+            _begin(workspace, named)
+        for folder in (each for each in (project.root, workspace.root) if not each.is_dir()):
+            folder.mkdir(parents=True)
+            (folder / ".gitignore").write_text("*\n", encoding="utf-8")  # or every run has a changed tree
+    return workspace
+
+
+def _begin(workspace: Workspace, named: Environment) -> None:
+    """Make sure that an environment may begin with empty stores.
+
+    What an environment leaves out was in `.trimtab` once, together with the stores of `local`.
+    Raises PolicyError when it seems to have used them.
+    """
+    shared = [kind for kind in STORES if getattr(named, kind) is None and _is_used(workspace.project.root, kind)]
+    given = [kind for kind in STORES if getattr(named, kind) is not None]
+    if not shared:
+        return
+    name, own = workspace.name, workspace.environment.folder
+    if given and ("metadata" in shared or ("metadata" in given and any(workspace.metadata.positions().values()))):
+        where, key = workspace.project.folder / POLICY, f"environments.{name}"
         raise PolicyError(
-            f"{project.folder / 'trimtab.yaml'}: no environment '{environment}'.{nearest(environment, environments)}"
+            f"{where}:{line_of(where, key)}: {key} leaves out {', '.join(shared)}, which earlier releases had in "
+            f"{ROOT}, as for local; now they lie in a folder of the environment. To keep what it has used, add "
+            f"folder: {ROOT}. To begin with empty ones, add folder: {own}"
         )
-    if not project.root.is_dir():
-        project.root.mkdir(parents=True, exist_ok=True)
-        (project.root / ".gitignore").write_text("*\n", encoding="utf-8")  # or every run has a changed tree
-    return Workspace(project, environments[environment], clock or SystemClock())
+    log.warning(
+        "environment %s begins with empty stores in %s; earlier releases used those of local, which are still in %s. "
+        "To go on with them, add to environments.%s: folder: %s",
+        name, own, ROOT, name, ROOT,
+    )  # fmt: skip
+
+
+def _is_used(root: Path, kind: str) -> bool:
+    return (root / "metadata.db").exists() if kind == "metadata" else any((root / kind).glob("*"))

@@ -18,7 +18,7 @@ from trimtab.app.project.mlflow_access import set_aliases
 from trimtab.app.project.project import open_project
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import Environment
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from trimtab.clock import Clock
 from trimtab.control.holds import closed_until
 from trimtab.errors import ActionError, DataError, NotFound, Outdated
 from trimtab.policy.rollout import Rollout
-from trimtab.records.record import Role
+from trimtab.records.record import Origin, Role
 from trimtab.records.serving import Assignment, Revision
 from trimtab.records.training import Bundle
 from trimtab.serving.processes.revision_follower import restorable
@@ -72,12 +72,13 @@ class Rollouts:
         by: str,
         role: Role | None = None,
         share: float | None = None,
+        origin: Origin | None = None,
     ) -> Revision:
         """Bring a bundle into service: as champion when there is none, else as the policy's strategy says.
 
         role: what it becomes, instead of what the strategy says. share: of a challenger's traffic, between 0 and 1,
-        instead of the policy's. Raises ActionError for a challenger or a shadow without a champion, and for a share of
-        another role.
+        instead of the policy's. origin: of a bundle that comes from another environment. Raises ActionError for a
+        challenger or a shadow without a champion, and for a share of another role.
         """
         now, asked = self.current(), role
         role = role or self._role()
@@ -86,16 +87,17 @@ class Rollouts:
         if now is None and (asked in CANDIDATES or share is not None):
             raise ActionError(f"nothing serves for model '{self._model}' yet; the first bundle becomes its champion")
         if now is None or role == "champion":
-            return self._write(now, "deploy", (_champion(bundle.id, bundle.version),), cause, reason, by)
+            return self._write(now, "deploy", (_champion(bundle.id, bundle.version),), cause, reason, by, origin=origin)
         champion = _only(now, "champion")
         if champion.bundle == bundle.id:
             return now
         if role == "shadow":
             shadow = Assignment(role="shadow", bundle=bundle.id, version=bundle.version, weight=0.0)
             both = (_champion(champion.bundle, champion.version), shadow)
-            return self._write(now, "shadow", both, cause, reason, by)
+            return self._write(now, "shadow", both, cause, reason, by, origin=origin)
         percent = self._first_percent() if share is None else _percent(share)
-        return self._write(now, "challenge", _split(champion, bundle.id, bundle.version, percent), cause, reason, by)
+        split = _split(champion, bundle.id, bundle.version, percent)
+        return self._write(now, "challenge", split, cause, reason, by, origin=origin)
 
     def step(
         self, *, cause: str, reason: str, by: str, judged: int | None = None, share: float | None = None
@@ -252,6 +254,7 @@ class Rollouts:
         *,
         former: bool = True,
         keep: int | None = None,
+        origin: Origin | None = None,
     ) -> Revision:
         """Write the revision that follows `now`, with the kept shadows. Raises Conflict when another process took its
         number.
@@ -278,6 +281,7 @@ class Rollouts:
             reason=reason,
             by=by,
             as_of=closed_until(self._metadata, self._model),
+            origin=origin,
         )
         self._metadata.put(revision)
         return revision

@@ -28,7 +28,7 @@ from trimtab.app.stages.served_features import training_rows
 from trimtab.app.stages.training_plan import previous_estimator
 from trimtab.bundle.limits import checked
 from trimtab.errors import TrimtabError
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import Environment
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.artifacts.contract import Artifacts

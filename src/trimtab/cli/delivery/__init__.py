@@ -1,1 +1,1 @@
-"""The verbs that pipelines run in addition to the stages: test, smoke, summary."""
+"""Verbs of delivery: what pipelines run in addition to the stages, and bundles that go from one environment to another."""

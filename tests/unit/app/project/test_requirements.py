@@ -13,7 +13,7 @@ from trimtab.app.project.project import Project, open_project
 from trimtab.app.project.requirements import missing_packages, require_packages, require_trainer
 from trimtab.app.reports.doctor import Finding, examine
 from trimtab.errors import DefinitionError, PolicyError
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import Environment
 
 DEFINITIONS = """import trimtab as tt
 

@@ -16,7 +16,7 @@ from trimtab.app.project.child_processes import ReadAnswer, ReaderOrder, ReadReq
 from trimtab.app.project.project import open_project
 from trimtab.app.project.workspace import Workspace
 from trimtab.errors import MissingExtra, TrimtabError
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import Environment
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,129 @@
+"""Promotes a bundle from one environment into another: copies it, and writes the Revision by which it serves there."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from trimtab.app.delivery.bundle_copy import copy_bundle
+from trimtab.app.operations.actors import Actor
+from trimtab.app.operations.deploying import deploy
+from trimtab.app.project.locks import locked
+from trimtab.app.project.project import POLICY
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.stages.freshness import bring_up_to_date
+from trimtab.errors import ActionError, NotFound, StageError, TrimtabError, UsageError
+from trimtab.features.view_versions import view_of
+from trimtab.records.data import TableVersion
+from trimtab.records.features import FeatureViewVersion
+from trimtab.records.gate_reports import GateReport
+from trimtab.records.record import Origin, Role
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
+from trimtab.stores.metadata.contract import latest
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+def promote(
+    source: Workspace,
+    target: Workspace,
+    actor: Actor,
+    bundle: Bundle,
+    *,
+    reason: str,
+    role: Role | None = None,
+    share: float | None = None,
+    force: bool = False,
+) -> Revision:
+    """Bring a bundle of the source into service in the target.
+
+    Nothing is copied before the values of its feature views in the target are up to date. A second call with the same
+    arguments goes on where a killed one has stopped, and changes nothing once the bundle serves.
+
+    Args:
+        source: the environment that has the bundle.
+        target: the environment that is to serve it; another one.
+        actor: who asks.
+        bundle: record of the bundle in the source.
+        reason: why, for the record.
+        role: what it becomes; None as the policy's strategy says.
+        share: of the traffic of a challenger; None as the policy says.
+        force: also while the model is frozen.
+
+    Raises:
+        Forbidden: the role of the actor is below approver.
+        UsageError: both are one environment, or share stores that must be apart.
+        ActionError: the bundle did not pass its gates, its files are damaged, or the model is frozen.
+        StageError: the values of a view cannot be brought up to date in the target.
+    """
+    actor.require("approver", bundle.model)
+    refuse_shared(source, target)
+    _expect_passed(source, bundle)
+    why = f"a second promotion of model '{bundle.model}' would take the same version"
+    with locked(target, f"promotion-{bundle.model}", "trimtab promote", why=why):
+        bring_views(source, target, bundle)
+        copied = copy_bundle(source, target, bundle)
+        now = open_rollouts(target, bundle.model).current()
+        if now is not None and any(now.bundle_in(each) == copied.id for each in ([role] if role else ROLES)):
+            return now
+        origin = Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest)
+        return deploy(target, actor, copied, reason=reason, role=role, share=share, force=force, origin=origin)
+
+
+def bundle_to_promote(source: Workspace, model: str, version: int | None) -> Bundle:
+    """Return the bundle of a version, or of the champion of the source. Raises ActionError and UsageError."""
+    if version is not None:
+        try:
+            return source.metadata.get(Bundle, f"{model}/{version}")
+        except NotFound as error:
+            raise UsageError(f"environment {source.name}: {error}") from None
+    serving = open_rollouts(source, model).current()
+    champion = None if serving is None else serving.bundle_in("champion")
+    if champion is None:
+        raise ActionError(
+            f"nothing serves for model '{model}' in {source.name}, so nothing can be promoted from there; run: trimtab "
+            f"run --env {source.name}, or name a version: --version"
+        )
+    return source.metadata.get(Bundle, champion)
+
+
+def refuse_shared(source: Workspace, target: Workspace) -> None:
+    """Raise UsageError unless records and prediction logs of two environments are apart."""
+    for kind in ("metadata", "predictions"):
+        one, other = (getattr(each.environment, kind) or str(each.root) for each in (source, target))
+        if one == other:
+            raise UsageError(
+                f"{target.project.folder / POLICY}: a bundle is promoted into an environment with stores of its own; "
+                f"here both have the same {kind}. Left out, each environment has its own, in its folder"
+            )
+
+
+def bring_views(source: Workspace, target: Workspace, bundle: Bundle) -> None:
+    """Bring the values of a bundle's views up to date in the target. Raises StageError, which says what to run."""
+    for id_ in bundle.views:
+        view = view_of(source.metadata.get(FeatureViewVersion, id_))
+        what = f"bundle {bundle.id} needs the view {id_} in {target.name}, whose values"
+        if view.source.name not in target.project.definitions.sources:
+            raise StageError(f"{what} cannot be computed: definitions.py has no source '{view.source.name}' any more")
+        if latest(target.metadata, TableVersion, table=view.source.name) is None:
+            raise StageError(
+                f"{what} are absent: table '{view.source.name}' is empty there. Run: trimtab ingest --env {target.name}"
+            )
+        try:
+            bring_up_to_date(target, view)
+        except TrimtabError as error:
+            raise StageError(
+                f"{what} are not up to date and cannot be: {error}. See: trimtab doctor --env {target.name}"
+            ) from error
+
+
+def _expect_passed(source: Workspace, bundle: Bundle) -> None:
+    """Raise ActionError for a bundle whose gates failed, or that was never judged."""
+    try:
+        report = source.metadata.get(GateReport, bundle.gate_report)
+    except NotFound as error:
+        raise ActionError(f"bundle {bundle.id} of {source.name} has no report of its gates: {error}") from None
+    if report.verdict == "fail":
+        failed = ", ".join(each.gate for each in report.results if each.verdict == "fail")
+        raise ActionError(f"bundle {bundle.id} of {source.name} did not pass its gates ({failed}), so it stays there")
