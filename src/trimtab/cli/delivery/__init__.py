@@ -1,1 +1,1 @@
-"""Verbs of delivery: what pipelines run in addition to the stages, and bundles that go from one environment to another."""
+"""Verbs of delivery: what pipelines run in addition to the stages, and promotion between environments."""
