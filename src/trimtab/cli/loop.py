@@ -27,6 +27,7 @@ from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
 from trimtab.control.resolve import Answer
+from trimtab.errors import UsageError
 from trimtab.records.control import Decision
 
 app = Verbs()
@@ -40,12 +41,17 @@ def up(
     context: Context,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")] = None,
     console: Annotated[bool, typer.Option("--console/--no-console", help="Serve the console, too.")] = True,
+    gateway: Annotated[
+        bool, typer.Option("--gateway/--no-gateway", help="Run the gateway, too; without, another process does.")
+    ] = True,
 ) -> None:
     """Run gateway, monitor, controller and console together.
 
     Ctrl-C ends them.
     """
-    run_up(context.workspace, environment=context.env, port=port, say=say, with_console=console)
+    if port is not None and not gateway:
+        raise UsageError("--port is that of the gateway, which --no-gateway leaves to another process")
+    run_up(context.workspace, environment=context.env, port=port, say=say, with_console=console, with_gateway=gateway)
     exit_now(0)
 
 

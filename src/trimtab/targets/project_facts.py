@@ -18,12 +18,16 @@ class Facts:
         definitions: definitions.py.
         subfolder: path of the project folder in its repository, with slashes; empty at its root.
         version: of Trimtab, which pipelines and images install.
+        policy_text: trimtab.yaml as it is written.
+        constraints: versions of packages that this release was tested with, as a constraints file.
     """
 
     policy: Policy
     definitions: Definitions
     subfolder: str
     version: str
+    policy_text: str = ""
+    constraints: str = ""
 
     @property
     def slug(self) -> str:

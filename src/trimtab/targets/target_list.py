@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from trimtab.targets import grafana
+from trimtab.targets.docker import dockerfiles
 from trimtab.targets.project_facts import Facts
 
 
@@ -26,6 +27,7 @@ class Target:
 
 
 EXPORTS: Mapping[str, Target] = {
+    "docker": Target(files=dockerfiles.files, about="images of gateway, loop and trainings, and a compose file"),
     "grafana": Target(
         files=lambda facts: grafana.files(facts.policy), about="a dashboard, and alerting rules for Prometheus"
     ),

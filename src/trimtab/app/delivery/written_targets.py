@@ -9,12 +9,15 @@ from pathlib import Path
 
 import msgspec
 
+import trimtab
 from trimtab import __version__
 from trimtab.app.project.process_files import write_atomically
-from trimtab.app.project.project import open_project
+from trimtab.app.project.project import POLICY, open_project
 from trimtab.targets.kept_regions import merge
 from trimtab.targets.project_facts import Facts
 from trimtab.targets.target_list import EXPORTS, PIPELINES, Target
+
+CONSTRAINTS = "constraints.txt"
 
 
 class TargetFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,8 @@ def target_files(folder: Path, name: str) -> list[TargetFile]:
         definitions=project.definitions,
         subfolder="" if root == project.folder else project.folder.relative_to(root).as_posix(),
         version=__version__,
+        policy_text=(project.folder / POLICY).read_text(encoding="utf-8"),
+        constraints=_constraints(),
     )
     base = root if target.at_root else project.folder
     return [_compared(name, base, path, text) for path, text in target.files(facts).items()]
@@ -66,6 +71,13 @@ def written(folder: Path) -> list[TargetFile]:
         if any(each.state != "absent" for each in files):
             found += files
     return found
+
+
+def _constraints() -> str:
+    """Return the versions that this release was tested with: in the wheel, or in the repository."""
+    package = Path(trimtab.__file__).resolve().parent
+    found = next(path for path in (package / CONSTRAINTS, package.parents[1] / CONSTRAINTS) if path.is_file())
+    return found.read_text(encoding="utf-8")
 
 
 def _target(name: str) -> Target:

@@ -20,23 +20,14 @@ import trimtab
 from trimtab import units
 from trimtab.app.jobs.job_order import Order
 from trimtab.policy.model import Training
+from trimtab.targets.docker.dockerfiles import job_dockerfile
 from trimtab.training.environment import capture
 
 DOCKERFILE, REQUIREMENTS, PACKAGE, MANIFEST = "Dockerfile", "requirements.txt", "trimtab", "job.yaml"
 ORDER, ORDER_FOLDER = "order.json", "/order"
 KEPT_S = 24 * 3600
 """Seconds for which Kubernetes keeps an ended Job."""
-TEXT = """\
-# The image with git, by which a run knows the revision of the project.
-FROM python:{python}-bookworm
-WORKDIR /job
-COPY requirements.txt ./
-RUN pip install --no-cache-dir --requirement requirements.txt
-COPY trimtab /job/trimtab
-ENV PYTHONPATH=/job \\
-    HOME=/tmp
-ENTRYPOINT ["python", "-m", "trimtab.app.jobs.training_process"]
-"""
+PROGRAM = "trimtab.app.jobs.training_process"
 
 
 def write_context(folder: Path, project: Path) -> None:
@@ -44,7 +35,7 @@ def write_context(folder: Path, project: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pins = [pin for pin in capture(project).packages if not pin.startswith("trimtab==")]
     (folder / REQUIREMENTS).write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
-    (folder / DOCKERFILE).write_text(TEXT.format(python=platform.python_version()), encoding="utf-8")
+    (folder / DOCKERFILE).write_text(job_dockerfile(platform.python_version()), encoding="utf-8")
     own = Path(trimtab.__file__).parent
     shutil.copytree(own, folder / PACKAGE, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -68,6 +59,7 @@ def manifest(order: Order, training: Training, *, image: str, timeout: int | Non
     container: dict[str, Any] = {
         "name": "training",
         "image": image,
+        "command": ["python", "-m", PROGRAM],
         "args": [f"{ORDER_FOLDER}/{ORDER}"],
         "workingDir": order.project,
         "volumeMounts": [

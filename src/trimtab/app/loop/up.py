@@ -139,33 +139,39 @@ def up(
     say: Callable[[str], None],
     stop: Stop | None = None,
     with_console: bool = True,
+    with_gateway: bool = True,
 ) -> None:
-    """Run gateway, monitor, controller and console until SIGINT or SIGTERM. Raises Locked when another process does."""
+    """Run gateway, monitor, controller and console until SIGINT or SIGTERM. Raises Locked when another process does.
+
+    with_gateway: without, the gateway is another process's business, and may come and go.
+    """
     stop = stop or Stop()
     stop.install()
     with only_loop(workspace, "trimtab up"):
         note_policy(workspace)
         say(ledger_line(workspace))
         console = ConsoleProcess(workspace, environment=environment) if with_console else None
-        _run(workspace, console, environment=environment, port=port, say=say, stop=stop)
+        gateway = GatewayProcess(workspace, environment=environment, port=port) if with_gateway else None
+        _run(workspace, gateway, console, environment=environment, say=say, stop=stop)
 
 
 def _run(
     workspace: Workspace,
+    gateway: GatewayProcess | None,
     console: ConsoleProcess | None,
     *,
     environment: str,
-    port: int | None,
     say: Callable[[str], None],
     stop: Stop,
 ) -> None:
     require_packages(workspace.project, workspace.environment)
     for model in workspace.project.definitions.models.values():
         require_trainer(workspace.project, model)
-    gateway = GatewayProcess(workspace, environment=environment, port=port)
-    found, adopted = gateway.start()
-    own = gateway.is_own(found)
-    say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
+    own = True
+    if gateway is not None:
+        found, adopted = gateway.start()
+        own = gateway.is_own(found)
+        say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
     ingestion = IngestionProcess(workspace, environment=environment)
     alerts = AlertsProcess(workspace, environment=environment)
     heart = Heart(workspace.run_folder, workspace.clock, FiguresReader(workspace))
@@ -180,7 +186,8 @@ def _run(
         events = NewEvents(workspace.metadata, workspace.clock)
         pause = FIRST_PAUSE_SECONDS
         while not stop():
-            gateway.watch()
+            if gateway is not None:
+                gateway.watch()
             ingestion.watch()
             if console is not None:
                 console.watch()
@@ -214,7 +221,7 @@ def _run(
         heart.stop()
         alerts.stop()
         ingestion.stop()
-        left = gateway.stop()
+        left = None if gateway is None else gateway.stop()
         still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
         with suppress(StoreError):
             say(ledger_line(workspace))
@@ -253,10 +260,11 @@ def _close(steering: Steering) -> None:
         log.warning("the loop did not end in order: %s", error)
 
 
-def _wait(workspace: Workspace, gateway: GatewayProcess, stop: Stop, seconds: float) -> None:
+def _wait(workspace: Workspace, gateway: GatewayProcess | None, stop: Stop, seconds: float) -> None:
     """Wait, and watch the gateway meanwhile."""
     waited = 0.0
     while waited < seconds and not stop():
-        gateway.watch()
+        if gateway is not None:
+            gateway.watch()
         workspace.clock.sleep(POLL_SECONDS)
         waited += POLL_SECONDS

@@ -41,6 +41,8 @@ def contract_routes(contract: ContainerContract, gateway: Gateway, standard: Seq
     """Return the standard routes with those of a contract, which take the place of any that have their path."""
     if contract.platform == "sagemaker":
         own = sagemaker.routes(gateway)
+    elif contract.platform != "vertex":
+        return list(standard)
     else:
         own = vertex.routes(gateway, health=contract.health, predict=contract.predict)
     taken = {(route.method, route.path) for route in own}

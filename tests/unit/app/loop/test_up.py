@@ -141,6 +141,22 @@ def test_a_store_that_is_away_pauses_the_loop_and_ends_nothing(
     assert is_running(running.pid)
 
 
+def test_without_the_gateway_the_loop_runs_alone(workspace: Workspace) -> None:
+    said = list[str]()
+    up(
+        workspace,
+        environment="local",
+        port=None,
+        say=said.append,
+        stop=StopAfter(2),
+        with_console=False,
+        with_gateway=False,
+    )
+    assert said[1] == "steering: monitor and controller are on; Ctrl-C stops everything"
+    assert said[-1].startswith("stopped; nothing is lost")
+    assert not (workspace.run_folder / STARTED).exists()
+
+
 def test_a_second_up_is_refused_before_it_does_anything(workspace: Workspace) -> None:
     said = list[str]()
     with only_loop(workspace, "trimtab up"), pytest.raises(Locked, match="A project has one loop"):

@@ -14,13 +14,14 @@ import msgspec
 from trimtab.errors import UsageError, nearest
 from trimtab.settings import Settings
 
-Platform = Literal["sagemaker", "vertex"]
-PLATFORMS: tuple[Platform, ...] = ("sagemaker", "vertex")
+Platform = Literal["sagemaker", "vertex", "docker", "kubernetes", "kserve"]
+PLATFORMS: tuple[Platform, ...] = ("sagemaker", "vertex", "docker", "kubernetes", "kserve")
 ANY_ADDRESS = "0.0.0.0"
 PORT = 8080
 SAGEMAKER_MODEL = "/opt/ml/model"
 SAGEMAKER_BODY = 25 * 2**20
 """The largest payload that the documentation of real-time endpoints has ever named."""
+KSERVE_MODEL = "/mnt/models"
 VERTEX_HEALTH, VERTEX_PREDICT = "/health", "/predict"
 
 
@@ -34,7 +35,7 @@ class ContainerContract(msgspec.Struct, frozen=True, kw_only=True):
     """Folder into which the platform has put the model; None: the image contains it."""
     health: str
     predict: str
-    """Paths of the two routes."""
+    """Paths of the two routes; of docker, kubernetes and kserve they are routes of every gateway."""
     max_body: int | None = None
     """Largest body that the platform sends, when it exceeds the gateway's own limit."""
     reason: str
@@ -61,6 +62,15 @@ def container_contract(settings: Settings) -> ContainerContract | None:
             model=_folder(settings.vertex_storage),
             health=_path("AIP_HEALTH_ROUTE", settings.vertex_health, VERTEX_HEALTH),
             predict=_path("AIP_PREDICT_ROUTE", settings.vertex_predict, VERTEX_PREDICT),
+            reason=reason,
+        )
+    if platform is not None:
+        return ContainerContract(
+            platform=platform,
+            port=PORT,
+            model=KSERVE_MODEL if platform == "kserve" else None,
+            health="/v2/health/ready",
+            predict="/v2/models/{model}/infer",
             reason=reason,
         )
     return None

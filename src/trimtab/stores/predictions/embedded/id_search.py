@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trimtab.errors import StoreError
 from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.embedded.delta_archive import Archive, File
 from trimtab.stores.predictions.embedded.segment_folder import Segment, removed, segments, until_files_stay
@@ -82,6 +84,11 @@ def _holds(path: Path, text: bytes) -> bool:
 
 def _in_table(folder: Path, kind: str, prediction_id: str, gone: dict[str, int]) -> Iterator[tuple[str, int, Rows]]:
     """Yield the rows of an id by segment, of segments that are read from the table, the newest first."""
+    if find_spec("pyarrow") is None or find_spec("deltalake") is None:
+        raise StoreError(
+            f"the rows of '{prediction_id}' may be in the Delta table of {folder}, which needs the packages pyarrow "
+            "and deltalake; they are not installed here"
+        )
     archive = Archive(folder, kind)
     archive.refresh()
     groups: dict[tuple[tuple[str, str], tuple[int, int]], list[File]] = {}

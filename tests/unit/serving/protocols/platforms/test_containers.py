@@ -44,6 +44,14 @@ def test_vertex_s_contract() -> None:
     assert (here.port, here.health, here.predict, here.model) == (8080, "/health", "/predict", "/models/my model")
 
 
+@pytest.mark.parametrize(("platform", "model"), [("docker", None), ("kubernetes", None), ("kserve", "/mnt/models")])
+def test_a_container_whose_network_is_closed_opens_the_gateway(platform: str, model: str | None) -> None:
+    found = container_contract(Settings(container=platform))
+    assert found is not None
+    assert (found.host, found.port, found.model) == ("0.0.0.0", 8080, model)
+    assert found.reason == f"TRIMTAB_CONTAINER is {platform}"
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [

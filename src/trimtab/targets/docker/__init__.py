@@ -1,0 +1,1 @@
+"""Images of a project's parts: gateway, loop, training."""

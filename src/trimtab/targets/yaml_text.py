@@ -1,0 +1,43 @@
+"""The text of YAML files that targets write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, and items of lists indented below their key."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent lists."""
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write equal values out each time: readers of Kubernetes files expect no anchors."""
+        return True
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def yaml_text(*documents: Any) -> str:
+    """Return values as YAML documents, keys in their order."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def header(target: str, *notes: str, verb: str = "export") -> str:
+    """Return the comment that a written file begins with."""
+    lines = (f"Written by trimtab {verb} {target} from trimtab.yaml; change that, and write it again.", *notes)
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+
+
+def yaml_file(target: str, *documents: Any, notes: Sequence[str] = ()) -> str:
+    """Return the text of a YAML file with its first comment."""
+    return header(target, *notes) + yaml_text(*documents)
