@@ -24,6 +24,8 @@ BACKLOG = 128
 STOP_SECONDS = 2
 ARENAS = 2
 """Of memory, for all threads: pages are short, and one for each thread takes 10 MB more."""
+NICE = 5
+"""A third of a processor beside a training; with 10 it would be a tenth, and pages would take many seconds."""
 TRIES = 20
 """Ports that are tried, one after the other."""
 
@@ -54,7 +56,7 @@ def serve(
     address, actual = listener.getsockname()[:2]
     announcement = ConsoleAnnouncement(host=address, port=actual, pid=os.getpid())
     path = workspace.run_folder / ANNOUNCEMENT
-    priority.low(os.getpid())  # the gateway beside it comes first, and the children inherit this
+    priority.low(os.getpid(), NICE)  # the gateway beside it comes first, and the children inherit this
     memory_trim.limit_arenas(ARENAS)
     app = create_app(workspace, environment=environment)
     settings = uvicorn.Config(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from kit.waiting import wait_for
+from trimtab.charts import svg
 from trimtab.charts.browser_bundle import browser_bundle
 from trimtab.charts.svg import draw_png, draw_svg
 from trimtab.charts.theme import CSS, LIGHT, Frame, css_variables
@@ -71,3 +74,31 @@ def test_every_colour_is_a_variable_of_the_style_sheet() -> None:
     for use in ("champion", "challenger", "shadow", "minor", "moderate", "severe", "pass", "waits", "text", "muted"):
         assert CSS[use] == f"var(--{use})"
         assert f"--{use}: {LIGHT[use]};" in declared
+
+
+def test_one_child_draws_for_all_threads_and_is_replaced_when_it_ends() -> None:
+    chart = loss_panel(WINDOWS, [], FRAME)
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda _: draw_svg([chart])[0], range(8)))
+    assert len(set(drawn)) == 1
+    first = svg._DRAWER._process
+    assert first is not None
+    first.kill()
+    first.wait()
+    assert draw_svg([chart]) == [drawn[0]]
+    assert svg._DRAWER._process is not first
+
+
+def test_a_child_that_dies_says_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(svg, "PROGRAM", "import sys; sys.stdin.readline(); raise SystemExit('out of memory')")
+    drawer = svg._Drawer()
+    with pytest.raises(StageError, match="cannot be drawn: out of memory"):
+        drawer.draw("svg", {})
+    drawer.close()
+
+
+def test_an_idle_child_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(svg, "IDLE_S", 0.01)
+    drawer = svg._Drawer()
+    drawer.draw("svg", loss_panel(WINDOWS, [], FRAME))
+    wait_for(lambda: drawer._process is None, what="the end of the child")
