@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -53,6 +54,21 @@ def secret(name: str) -> Secret:
     'postgresql://app:${SHOP_PASSWORD}@db/shop'
     """
     return Secret(name)
+
+
+def names_in(value: object) -> Iterator[str]:
+    """Yield the names of the secrets that a text, a list, a mapping or the fields of a dataclass refer to."""
+    if isinstance(value, Secret):
+        yield value.name
+    elif isinstance(value, str):
+        yield from _REFERENCE.findall(value)
+    elif isinstance(value, Mapping):
+        yield from names_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from names_in(each)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from names_in([getattr(value, field.name) for field in fields(value)])
 
 
 def reveal(value: str | Secret, where: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from trimtab.targets import grafana
 from trimtab.targets.docker import dockerfiles
+from trimtab.targets.pipelines import github
 from trimtab.targets.project_facts import Facts
 
 
@@ -34,5 +35,7 @@ EXPORTS: Mapping[str, Target] = {
 }
 """Systems of `trimtab export`."""
 
-PIPELINES: Mapping[str, Target] = {}
+PIPELINES: Mapping[str, Target] = {
+    "github": Target(files=github.files, about="workflows of GitHub Actions", at_root=True),
+}
 """CI servers of `trimtab ci`."""

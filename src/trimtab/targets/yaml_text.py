@@ -27,9 +27,9 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def yaml_text(*documents: Any) -> str:
-    """Return values as YAML documents, keys in their order."""
-    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def yaml_text(*documents: Any, width: int = 120) -> str:
+    """Return values as YAML documents, keys in their order. width: at which long texts are folded."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)
 
 
 def header(target: str, *notes: str, verb: str = "export") -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from trimtab.policy.deploy.section_clouds import Aws, Gcp
+from trimtab.policy.deploy.section_ci import Ci
 from trimtab.policy.section import Section
 
 PythonVersion = Annotated[
@@ -27,3 +28,5 @@ class Deploy(Section):
     """Amazon Web Services."""
     gcp: Gcp = Gcp()
     """Google Cloud."""
+    ci: Ci = Ci()
+    """The pipeline of a CI server."""

@@ -1,0 +1,88 @@
+"""The section `deploy.ci` of trimtab.yaml: what the pipelines of CI servers do."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from trimtab import units
+from trimtab.policy.section import Section
+from trimtab.policy.values import Duration
+
+CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+CRON_PART = re.compile(r"(?:\*|(?P<first>\d+)(?:-(?P<last>\d+))?)(?:/(?P<every>\d+))?")
+LONGEST_JOB = 24 * units.MICROS["h"]
+
+
+def _cron(text: str) -> str:
+    """Check minute, hour, day of the month, month and day of the week, as all three servers read them."""
+    fields = text.split()
+    if len(fields) != len(CRON_RANGES):
+        raise ValueError(f"'{text}' has {len(fields)} fields; expected five, such as '0 4 * * 1' for Mondays at 4")
+    for field, (least, most) in zip(fields, CRON_RANGES, strict=True):
+        for part in field.split(","):
+            match = CRON_PART.fullmatch(part)
+            first, last = (int(match[name] or least) for name in ("first", "last")) if match else (most + 1, 0)
+            if match is None or not least <= max(first, last) <= most or match["every"] == "0":
+                raise ValueError(f"'{field}' in '{text}': expected *, or numbers from {least} to {most}, such as */2")
+    return " ".join(fields)
+
+
+Secret = Annotated[str, Field(pattern=r"^(?!GITHUB_|CI_|TRIMTAB_ENV$)[A-Z][A-Z0-9_]*$")]
+Line = Annotated[str, Field(min_length=1, pattern=r"^[^\r\n\t]*\S[^\r\n\t]*$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./-]*$")]
+Cron = Annotated[str, AfterValidator(_cron)]
+
+
+class Secrets(Section):
+    """Names of secrets of the CI server, which jobs get as environment variables. Values stand in no file."""
+
+    jobs: list[Secret] = []
+    """Of all jobs that read data, those of pull requests too."""
+    staging: list[Secret] = []
+    """Of jobs that write to the staging environment, in addition."""
+    production: list[Secret] = []
+    """Of jobs that write to the production environment, in addition."""
+
+
+class Ci(Section):
+    """The pipeline that `trimtab ci` writes."""
+
+    branch: Branch = "main"
+    """A push to it trains, and deploys."""
+    staging: str | None = None
+    """Entry of `environments` that a push trains in and deploys to; left out, `staging` if there is one. Without, the
+    stores are embedded, a job keeps them for the next one, and nothing is deployed beyond it."""
+    production: str | None = None
+    """Entry of `environments` that gets what serves in staging, after an approval; left out, `production` if there is
+    one."""
+    install: list[Line] = []
+    """What pip installs, such as `trimtab[postgres]`, `./common` or `-r requirements.txt`; left out, the version of
+    Trimtab that writes the pipeline, with the extras that the policy needs. Trainers may need more."""
+    lint: Literal["ruff"] | None = "ruff"
+    """Linter of the project's Python files; null: none."""
+    prepare: list[Line] = []
+    """Commands that fetch or make data before it is read, such as `python prepare.py`."""
+    sample: int | None = Field(default=20_000, gt=0)
+    """Rows of each source with which a pull request stops to ingest; null: all. Files and batches are taken whole."""
+    schedule: Cron | None = None
+    """Times in UTC at which the pipeline runs without a push, such as `0 4 * * 1`; left out, none."""
+    timeout: Duration = Field(default=units.MICROS["h"], ge=units.MICROS["m"], le=LONGEST_JOB)
+    """Longest time of a job, in whole minutes."""
+    runner: list[Label] = []
+    """Labels of the machines that run jobs; left out, ubuntu-latest on GitHub and any machine elsewhere."""
+    secrets: Secrets = Secrets()
+    """Names of secrets."""
+    artifact_days: int = Field(default=30, ge=1, le=400)
+    """Days for which reports of a run are kept."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Ci:
+        if self.staging is not None and self.staging == self.production:
+            raise ValueError(f"staging and production are both '{self.staging}'; expected two environments")
+        if self.timeout % units.MICROS["m"]:
+            raise ValueError(f"timeout {units.short(self.timeout)} is not a whole number of minutes, such as 90m")
+        return self

@@ -1,0 +1,1 @@
+"""Pipelines of CI servers, all made from one list of stages."""

@@ -1,0 +1,282 @@
+"""The jobs and steps of a pipeline, of which the files of every CI server are made. A step is one line of a shell.
+
+A pull request trains on a sample, in the embedded stores of its own machine, and deploys nothing. A push to the branch
+trains in the staging environment and deploys there; the production environment gets what serves in staging.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from trimtab import units
+from trimtab.definitions.kafka_source import KafkaSource
+from trimtab.definitions.rest_source import RestSource
+from trimtab.definitions.secrets import Secret, names_in
+from trimtab.definitions.sql_source import SqlSource
+from trimtab.errors import DefinitionError, PolicyError, nearest
+from trimtab.policy.model import Environment
+from trimtab.targets.project_facts import Facts
+
+REPORTS = ".trimtab/ci"
+"""Folder of what jobs write for people; version control ignores it."""
+LOCAL, STAGING, PRODUCTION = "local", "staging", "production"
+MODEL, REASON, WHERE = "MODEL", "REASON", "TRIMTAB_ENV"
+"""Environment variables of a rollback, which the person who starts it chooses."""
+
+When = Literal["always", "change", "branch", "approval", "manual"]
+"""change: a pull request; branch: a push, the schedule, or a start by hand; approval: after it, and after a person's
+yes; manual: a person alone starts it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One line of a shell. always: also after a step that failed."""
+
+    name: str
+    run: str
+    always: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Steps on one machine.
+
+    Attributes:
+        id: name of the job in files.
+        title: for people.
+        when: what starts it.
+        steps: after the installation.
+        needs: id of the job before it.
+        environment: entry of `environments` that its commands open; None where a person chooses it.
+        secrets: names of environment variables.
+        keeps: its stores lie in the folder of the project, which the server has to keep for later jobs.
+    """
+
+    id: str
+    title: str
+    when: When
+    steps: tuple[Step, ...]
+    needs: str | None = None
+    environment: str | None = LOCAL
+    secrets: tuple[str, ...] = ()
+    keeps: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """What the files of every CI server say.
+
+    Attributes:
+        jobs: in their order, the rollback apart.
+        rollback: what a person starts to restore what served before; None without an environment to deploy to.
+        environments: those that are deployed to, as in the policy.
+        models: names of the models that are trained.
+        install: the line that installs Trimtab.
+        minutes: longest time of a job.
+    """
+
+    jobs: tuple[Job, ...]
+    rollback: Job | None
+    environments: tuple[str, ...]
+    models: tuple[str, ...]
+    install: str
+    minutes: int
+
+
+def pipeline_of(facts: Facts) -> Pipeline:
+    """Return the pipeline of a project.
+
+    Raises:
+        PolicyError: deploy.ci names an environment that is not there, or production without staging.
+        DefinitionError: no model has a trainer.
+    """
+    models = tuple(name for name, model in facts.definitions.models.items() if model.fit is not None)
+    if not models:
+        raise DefinitionError(f"{facts.definitions.path}: no model has a trainer, so a pipeline would train nothing")
+    ci = facts.policy.deploy.ci
+    staging, production = _environment(facts, STAGING), _environment(facts, PRODUCTION)
+    if production is not None and staging is None:
+        raise PolicyError(
+            f"trimtab.yaml: deploy.ci.production is '{production}', which gets what serves in staging; expected an "
+            "environment 'staging' under environments, or its name at deploy.ci.staging"
+        )
+    jobs = tuple(_jobs(facts, models, staging, production))
+    environments = tuple(name for name in (staging, production) if name is not None)
+    return Pipeline(
+        jobs=jobs,
+        rollback=_rollback(facts, environments) if environments else None,
+        environments=environments,
+        models=models,
+        install=_install(facts),
+        minutes=ci.timeout // units.MICROS["m"],
+    )
+
+
+def _environment(facts: Facts, key: Literal["staging", "production"]) -> str | None:
+    """Return the environment of the policy that `deploy.ci` names, or the one of that name if there is one."""
+    named, found = getattr(facts.policy.deploy.ci, key), facts.policy.environments
+    if named is None:
+        return key if key in found else None
+    if named not in found:
+        raise PolicyError(
+            f"trimtab.yaml: deploy.ci.{key}: no environment '{named}' under environments.{nearest(named, found)}"
+        )
+    return str(named)
+
+
+def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production: str | None) -> Iterator[Job]:
+    ci = facts.policy.deploy.ci
+    secrets = _secrets(facts)
+    prepare = tuple(Step(name=f"Prepare: {line}", run=line) for line in ci.prepare)
+    ruff = (Step(name="Lint", run="ruff check ."),) if ci.lint else ()
+    checks = (
+        *ruff,
+        Step(name="Files in step with the policy", run="trimtab export --check"),
+        *prepare,
+        Step(name="Test the project", run=f"trimtab test --junit {REPORTS}/test.xml"),
+    )
+    yield Job(id="check", title="Check", when="always", steps=checks, secrets=secrets)
+    sample = "trimtab ingest" if ci.sample is None else f"trimtab ingest --rows {ci.sample}"
+    comment = Step(name="Comment", run=f"trimtab summary --markdown {REPORTS}/summary.md", always=True)
+    training = (*prepare, Step(name="Ingest a sample", run=sample), *_training(models), comment)
+    yield Job(id="sample", title="Train on a sample", when="change", steps=training, needs="check", secrets=secrets)
+    where = staging or LOCAL
+    steps = (
+        *prepare,
+        Step(name="Ingest", run="trimtab ingest"),
+        *_training(models),
+        *_each(models, "Register", "trimtab register"),
+        *_each(models, "Deploy", 'trimtab deploy --as champion --once --reason "$REASON"'),
+        _smoke(facts, staging),
+    )
+    yield Job(
+        id="staging" if staging else "train",
+        title=f"Train and deploy to {staging}" if staging else "Train and serve",
+        when="branch",
+        steps=tuple(sorted(steps, key=lambda step: step.always)),
+        needs="check",
+        environment=where,
+        secrets=(*secrets, *ci.secrets.staging),
+        keeps=_in_workspace(facts, where),
+    )
+    if staging is None or production is None:
+        return
+    promote = f'trimtab promote --from {shlex.quote(staging)} --to {shlex.quote(production)} --reason "$REASON"'
+    yield Job(
+        id="production",
+        title=f"Deploy to {production}",
+        when="approval",
+        steps=(*_each(models, "Promote", promote), _smoke(facts, production)),
+        needs="staging",
+        environment=production,
+        secrets=(*secrets, *ci.secrets.staging, *ci.secrets.production),
+        keeps=_in_workspace(facts, staging, production),
+    )
+
+
+def _rollback(facts: Facts, environments: tuple[str, ...]) -> Job:
+    ci = facts.policy.deploy.ci
+    smoke = _smoke(facts, None)
+    return Job(
+        id="rollback",
+        title="Roll back",
+        when="manual",
+        steps=(Step(name="Roll back", run='trimtab rollback --model "$MODEL" --reason "$REASON"'), smoke),
+        environment=None,
+        secrets=(*_secrets(facts), *ci.secrets.staging, *ci.secrets.production),
+        keeps=_in_workspace(facts, *environments),
+    )
+
+
+def _training(models: tuple[str, ...]) -> tuple[Step, ...]:
+    """Return the steps from checked tables to judged runs, with what people get to see of them."""
+    return (
+        Step(name="Validate", run="trimtab validate"),
+        *_each(models, "Features", "trimtab features"),
+        *_each(models, "Train", "trimtab train"),
+        *_each(models, "Evaluate", "trimtab evaluate", junit="gates"),
+        *_each(models, "Report", "trimtab report model", html="model"),
+        Step(name="Summary", run="trimtab summary", always=True),
+    )
+
+
+def _secrets(facts: Facts) -> tuple[str, ...]:
+    """Return the names of the secrets of all jobs: those of the sources, and those of the policy."""
+    sources = [name for source in facts.definitions.sources.values() for name in names_in(source)]
+    return tuple(dict.fromkeys((*sources, *facts.policy.deploy.ci.secrets.jobs)))
+
+
+def _each(models: tuple[str, ...], name: str, run: str, **reports: str) -> tuple[Step, ...]:
+    """Return one step for each model. reports: options that name a file, with the start of its name."""
+    several = len(models) > 1
+    found = []
+    for model in models:
+        line = f"{run} --model {shlex.quote(model)}" if several else run
+        for option, stem in reports.items():
+            ending = "xml" if option == "junit" else option
+            line += f" --{option} {REPORTS}/{stem}{f'-{model}' if several else ''}.{ending}"
+        found.append(Step(name=f"{name} {model}" if several else name, run=line))
+    return tuple(found)
+
+
+def _smoke(facts: Facts, environment: str | None) -> Step:
+    """Return the test of a gateway by HTTP: of the one that the policy names, else of one that the step starts."""
+    found = facts.policy.environments.get(environment or "")
+    url = getattr(found, "gateway", None)
+    return Step(
+        name="Smoke test",
+        run=f"trimtab smoke {shlex.quote(url) if url else '--start'} --junit {REPORTS}/smoke.xml",
+    )
+
+
+def _in_workspace(facts: Facts, *names: str) -> bool:
+    """Return True if a store of one of these environments lies in the folder of the project."""
+    return any(_is_embedded(facts.policy.environments.get(name, Environment())) for name in names)
+
+
+def _is_embedded(environment: Environment) -> bool:
+    folder = getattr(environment, "folder", None) or ".trimtab"
+    places = (environment.metadata, environment.tables, environment.online, environment.artifacts)
+    return any(_is_inside(folder if place is None else place) for place in (*places, environment.predictions))
+
+
+def _is_inside(place: str) -> bool:
+    """Return True if a path or URL names a place below the folder of the project."""
+    path = place.removeprefix("sqlite:///")
+    return "://" not in path and not path.startswith("~") and not PurePosixPath(path).is_absolute()
+
+
+def _install(facts: Facts) -> str:
+    ci = facts.policy.deploy.ci
+    extras = ",".join(_extras(facts))
+    lines = ci.install or [f"trimtab{f'[{extras}]' if extras else ''}=={facts.version}"]
+    words = [word for line in lines for word in shlex.split(line)] + (["ruff"] if ci.lint else [])
+    return "python -m pip install " + " ".join(shlex.quote(word) for word in words)
+
+
+def _extras(facts: Facts) -> Iterator[str]:
+    """Yield the extras of Trimtab that the policy and the sources need."""
+    policy, sources = facts.policy, facts.definitions.sources.values()
+    urls = [url for each in policy.environments.values() for url in (each.metadata, each.predictions) if url]
+    if policy.alerts.channels:
+        yield "alerts"
+    if any(isinstance(source, RestSource) for source in sources):
+        yield "api"
+    yield "console"
+    if policy.serving.grpc_port is not None:
+        yield "grpc"
+    if any(url.startswith("kafka:") for url in urls) or any(isinstance(source, KafkaSource) for source in sources):
+        yield "kafka"
+    connections = [source.connection for source in sources if isinstance(source, SqlSource)]
+    if any(isinstance(each, Secret) or each.startswith("postgres") for each in (*urls, *connections)):
+        yield "postgres"
+    if policy.training.on == "ray":
+        yield "ray"
+    if policy.training.search is not None:
+        yield "search"
+    if policy.serving.signed_by is not None:
+        yield "signing"
