@@ -13,15 +13,19 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.aliases import follow
 from trimtab.app.rollout.candidate import lost
 from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.stages import pipeline
 from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, print_json
-from trimtab.cli.terminal import console
-from trimtab.errors import NotFound, StageError, UsageError
+from trimtab.cli.terminal import console, say
+from trimtab.errors import NotFound, UsageError
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
 
 app = Verbs()
+
+BROUGHT_IN = frozenset({"deploy", "challenge", "shadow"})
+"""Changes of a revision that bring a new bundle into service."""
 
 
 @app.verb(model=True, stage=True)
@@ -37,6 +41,10 @@ def deploy(
             metavar="SHARE", help="Share of the traffic of a challenger, such as 25%; the policy's by default."
         ),
     ] = None,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Change nothing when it is in service, or came into service for this reason."),
+    ] = False,
     reason: Reason = ASKED,
     force: Force = False,
 ) -> None:
@@ -45,10 +53,11 @@ def deploy(
     It becomes champion when there is none, else what the policy's strategy says.
     """
     ws, name = context.workspace, context.definition.name
-    found = latest(ws.metadata, Bundle, model=name) if version is None else _bundle(ws, f"{name}/{version}")
-    if found is None:
-        raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")
+    found = pipeline.newest(ws, Bundle, name) if version is None else _bundle(ws, f"{name}/{version}")
     before = latest(ws.metadata, Revision, model=name)
+    if once and (earlier := _came_before(ws, found, role, reason)) is not None:
+        context.show(earlier, lambda _: say(_unchanged(ws, found, earlier)))
+        return
     warn_of_loss(ws, found)
     done = deploying.deploy(ws, local_actor(), found, reason=reason, role=role, share=read_share(share), force=force)
     apply(context, done, before=before)
@@ -123,6 +132,25 @@ def not_again(ws: Workspace, bundle: Bundle, revision: Revision) -> str:
         f"nothing has changed: {bundle.id} was deployed by revision {revision.number}, and is not deployed again. "
         f"{why}. To deploy it nevertheless: trimtab deploy --model {bundle.model} --version {bundle.version}"
     )
+
+
+def _came_before(ws: Workspace, bundle: Bundle, role: Role | None, reason: str) -> Revision | None:
+    """Return the present revision if a bundle serves in a role, else the one that brought it there for a reason."""
+
+    def has(revision: Revision) -> bool:
+        return any(each.bundle == bundle.id and role in (None, each.role) for each in revision.assignments)
+
+    found = [each for each in ws.metadata.find(Revision, model=bundle.model) if has(each)]
+    now = open_rollouts(ws, bundle.model).current()
+    if now is not None and has(now):
+        return now
+    return next((each for each in found if each.action in BROUGHT_IN and each.reason == reason), None)
+
+
+def _unchanged(ws: Workspace, bundle: Bundle, revision: Revision) -> str:
+    if is_past(ws, bundle, revision):
+        return not_again(ws, bundle, revision)
+    return f"nothing has changed: {bundle.id} is in service, by revision {revision.number}"
 
 
 def _bundle(ws: Workspace, id_: str) -> Bundle:

@@ -28,7 +28,7 @@ from trimtab.bundle.spec import read_spec
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json
 from trimtab.cli.data.validate import VERDICT_STYLE, show_checks
 from trimtab.cli.rollout import is_past, not_again
-from trimtab.cli.terminal import console, say
+from trimtab.cli.terminal import console, say, write_file
 from trimtab.cli.views import counted, table
 from trimtab.data.checks import failure_lines
 from trimtab.data.ingest import Ingested
@@ -58,15 +58,23 @@ def ingest(
     again: Annotated[
         bool, typer.Option("--rebuild", help="Read all files of the source again, so that types fit all of them.")
     ] = False,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            "--rows", min=1, metavar="NUMBER", help="Stop after the file or batch with which a table has so many rows."
+        ),
+    ] = None,
 ) -> None:
     """Take new rows of sources into tables.
 
     Takes each file once, and each row of a database, an API or a stream. New outcomes become labels.
     """
     if again:
+        if rows is not None:
+            raise UsageError("--rebuild reads all files of a source, and --rows only the first ones; leave one out")
         _rebuild(context, source)
         return
-    done = ingesting.ingest(context.workspace, source)
+    done = ingesting.ingest(context.workspace, source, rows=rows)
     context.show(done, show_ingested)
     _take_outcomes(context.workspace, source, done, show=not context.json)
 
@@ -131,9 +139,9 @@ def evaluate(
     found = ws.metadata.get(Run, run) if run else pipeline.newest(ws, Run, context.definition.name)
     report = pipeline.evaluate(ws, found, force=force)
     if junit is not None:
-        junit.write_bytes(verdict_files.junit(report))
+        write_file("--junit", junit, verdict_files.junit(report).decode())
     if markdown is not None:
-        markdown.write_text(verdict_files.markdown(report), encoding="utf-8")
+        write_file("--markdown", markdown, verdict_files.markdown(report))
     context.show(report, show_gates)
     pipeline.refuse(report)
 

@@ -34,8 +34,12 @@ def say(*lines: str) -> None:
 
 
 def write_file(option: str, path: Path, text: str) -> None:
-    """Write the file that an option names. Raises UsageError when it cannot be written."""
+    """Write the file that an option names, in a folder that is made if needed.
+
+    Raises UsageError when it cannot be written.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from error

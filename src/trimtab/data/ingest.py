@@ -51,8 +51,10 @@ class Ingested:
     """What came as one: a file or a batch."""
 
 
-def ingest(intake: Intake) -> list[Ingested]:
+def ingest(intake: Intake, rows: int | None = None) -> list[Ingested]:
     """Ingest the files of a source that its table does not hold yet, in order of name.
+
+    rows: stop after the file with which the table has so many; None for all files.
 
     Each file is read, checked and appended as one version; its failing rows go to the quarantine table. A file is
     skipped if the table has all of its rows already, under whatever name. If a file fails, the files before it stay
@@ -69,7 +71,12 @@ def ingest(intake: Intake) -> list[Ingested]:
     """
     files = find_files(intake.files, intake.folder)
     restored = {one.file: one for one in _restore(intake, files)}
-    return [restored.get(file.name) or _ingest_file(intake, file) for file in files]
+    done: list[Ingested] = []
+    for file in files:
+        if rows is not None and any(each.version.rows >= rows for each in done):
+            break
+        done.append(restored.get(file.name) or _ingest_file(intake, file))
+    return done
 
 
 def validate(intake: Intake, version: TableVersion | None = None) -> CheckReport:

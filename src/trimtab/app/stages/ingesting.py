@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 
 from trimtab.app.project.broker import stream_servers
 from trimtab.app.project.kept_tables import version_as_of
@@ -49,17 +50,18 @@ def _sources_so_far(workspace: Workspace, name: str | None) -> list[Source]:
     return [source for source in chosen_sources(workspace, name) if is_there(source)]
 
 
-def ingest(workspace: Workspace, source: str | None = None) -> list[Ingested]:
+def ingest(workspace: Workspace, source: str | None = None, *, rows: int | None = None) -> list[Ingested]:
     """Take new rows of one source, or of all, into tables. Raises DataError, StoreError or CheckFailed.
 
-    A source that another process ingests is skipped, unless it was named.
+    A source that another process ingests is skipped, unless it was named. rows: stop each source after the file or pull
+    with which its table has so many.
     """
     done: list[Ingested] = []
     for one in _referenced_first(workspace, _sources_so_far(workspace, source)):
         if isinstance(one, FileSource):
-            done.extend(ingest_files(intake_of(workspace, one)))
+            done.extend(ingest_files(intake_of(workspace, one), rows))
         else:
-            done.extend(_pull_all(workspace, one, named=source is not None))
+            done.extend(_pull_all(workspace, one, named=source is not None, rows=rows))
     return done
 
 
@@ -81,7 +83,7 @@ def _referenced_first(workspace: Workspace, sources: Sequence[Source]) -> Iterab
 
 def pulled(
     workspace: Workspace, source: Source, connector: Connector | StreamConnector, doing: str
-) -> Iterator[Ingested]:
+) -> Generator[Ingested, None, None]:
     """Take new rows of a source into its table, and yield one result for each pull after its commit.
 
     doing: what for, in words, for the process that is refused meanwhile. Raises Locked and what `ingest_pulls` raises.
@@ -117,9 +119,18 @@ def access(workspace: Workspace) -> Access:
     return Access(workspace.project.folder, workspace.root, stream_servers(workspace), embedded=embedded)
 
 
-def _pull_all(workspace: Workspace, source: Source, *, named: bool) -> list[Ingested]:
+def _pull_all(workspace: Workspace, source: Source, *, named: bool, rows: int | None) -> list[Ingested]:
+    done: list[Ingested] = []
+    newest = latest(workspace.metadata, TableVersion, table=source.name)
+    if rows is not None and newest is not None and newest.rows >= rows:
+        return [Ingested(source.name, source.name, 0, 0, newest, skipped=f"{newest.rows:,} rows in it", unit="batch")]
     try:
-        done = list(pulled(workspace, source, open_connector(source, access(workspace)), "trimtab ingest"))
+        connector = open_connector(source, access(workspace))
+        with closing(pulled(workspace, source, connector, "trimtab ingest")) as pulls:
+            for each in pulls:
+                done.append(each)
+                if rows is not None and each.version.rows >= rows:
+                    break
     except (Locked, BrokerAway) as busy:
         newest = latest(workspace.metadata, TableVersion, table=source.name)
         if named or newest is None:

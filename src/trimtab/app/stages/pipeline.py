@@ -68,17 +68,18 @@ from trimtab.training.train import train as train_model
 log = logging.getLogger(__name__)
 
 REFERENCE = "reference/windows.json"
-FOUND_AGAIN = "dataset-{model}.json"
+FOUND_AGAIN = "{kind}-{model}.json"
+MADE_BY = {DatasetVersion: "features", Run: "train", Bundle: "register"}
 VERDICT = "trimtab.verdict"
 """Tag of a run in MLflow: what the gates said."""
 
-R = TypeVar("R", Run, DatasetVersion)
+R = TypeVar("R", Run, DatasetVersion, Bundle)
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class FoundAgain(msgspec.Struct, frozen=True):
-    """A dataset whose content was made again at a time, after another one of its model."""
+    """A dataset, run or bundle that a stage came to again at a time, after another one of its model."""
 
     id: str
     at: datetime
@@ -148,10 +149,7 @@ def snapshot(
     )
     check_features(workspace, definition, version, rows.frame)
     workspace.metadata.put(version)
-    if newest(workspace, DatasetVersion, model).id != version.id:  # its content was frozen once before
-        again = FoundAgain(version.id, workspace.now())
-        write_atomically(workspace.run_folder / FOUND_AGAIN.format(model=model), msgspec.json.encode(again))
-    return version
+    return _found(workspace, version)
 
 
 @_placed
@@ -180,7 +178,7 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
         contamination=policy.training.contamination,
     )
     if (known := latest(workspace.metadata, Run, key=run.key)) is not None and known.id == run.id:
-        return known
+        return _found(workspace, known)
     run = msgspec.structs.replace(run, gates=gates, gates_frozen_at=frozen_at)
     workspace.metadata.put(run)
     keep_run(workspace, run, frozen)
@@ -320,7 +318,7 @@ def register(workspace: Workspace, run: Run, report: GateReport, *, serves: Run 
     refuse(report)
     known = latest(workspace.metadata, Bundle, run=run.id)
     if known is not None:
-        return known
+        return _found(workspace, known)
     serves = refit(workspace, run)[0] if serves is None else serves
     folder, digest = pack(workspace, serves, report)
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
@@ -381,19 +379,27 @@ def deploy(
 
 
 def newest(workspace: Workspace, kind: type[R], model: str) -> R:
-    """Return a model's newest run of the gates' kind, or dataset. Raises StageError naming the stage that makes one.
+    """Return a model's newest run of the gates' kind, dataset or bundle. Raises StageError naming the stage that makes
+    one.
 
-    A dataset whose content was made again on this machine is as new as that.
+    One that a stage came to again on this machine, as after a change was taken back, is as new as that.
     """
     found = newest_where(workspace.metadata, kind, lambda r: getattr(r, "refit_of", None) is None, model=model)
-    path = workspace.run_folder / FOUND_AGAIN.format(model=model)
-    if kind is DatasetVersion and found is not None and path.is_file():
-        again = msgspec.json.decode(path.read_bytes(), type=FoundAgain)
-        return workspace.metadata.get(kind, again.id) if again.at > found.created_at else found
     if found is None:
-        stage = "features" if kind is DatasetVersion else "train"
-        raise StageError(f"model '{model}' has no {kind.KIND} yet; run: trimtab {stage}")
-    return found
+        raise StageError(f"model '{model}' has no {kind.KIND} yet; run: trimtab {MADE_BY[kind]}")
+    path = workspace.run_folder / FOUND_AGAIN.format(kind=kind.KIND, model=model)
+    if not path.is_file():
+        return found
+    again = msgspec.json.decode(path.read_bytes(), type=FoundAgain)
+    return workspace.metadata.get(kind, again.id) if again.at > found.created_at else found
+
+
+def _found(workspace: Workspace, record: R) -> R:
+    """Note that a stage came to a record that is not the newest of its model, and return it."""
+    if newest(workspace, type(record), record.model).id != record.id:
+        path = workspace.run_folder / FOUND_AGAIN.format(kind=record.KIND, model=record.model)
+        write_atomically(path, msgspec.json.encode(FoundAgain(record.id, workspace.now())))
+    return record
 
 
 def _left_out(

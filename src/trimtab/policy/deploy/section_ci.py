@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,6 +13,8 @@ from trimtab.policy.values import Duration
 
 CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 CRON_PART = re.compile(r"(?:\*|(?P<first>\d+)(?:-(?P<last>\d+))?)(?:/(?P<every>\d+))?")
+RUFF = "ruff check --select E9,F ."
+SET_BY_JOBS = frozenset({"MODEL", "PATH", "REASON", "TRIMTAB_ENV", "TRIMTAB_USER"})
 LONGEST_JOB = 24 * units.MICROS["h"]
 
 
@@ -30,7 +32,13 @@ def _cron(text: str) -> str:
     return " ".join(fields)
 
 
-Secret = Annotated[str, Field(pattern=r"^(?!GITHUB_|CI_|TRIMTAB_ENV$)[A-Z][A-Z0-9_]*$")]
+def _free(name: str) -> str:
+    if name.startswith(("GITHUB_", "CI_")) or name in SET_BY_JOBS:
+        raise ValueError(f"'{name}' is set by the server or by the pipeline; expected another name")
+    return name
+
+
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_free)]
 Line = Annotated[str, Field(min_length=1, pattern=r"^[^\r\n\t]*\S[^\r\n\t]*$")]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
 Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./-]*$")]
@@ -40,11 +48,11 @@ Cron = Annotated[str, AfterValidator(_cron)]
 class Secrets(Section):
     """Names of secrets of the CI server, which jobs get as environment variables. Values stand in no file."""
 
-    jobs: list[Secret] = []
+    jobs: list[SecretName] = []
     """Of all jobs that read data, those of pull requests too."""
-    staging: list[Secret] = []
+    staging: list[SecretName] = []
     """Of jobs that write to the staging environment, in addition."""
-    production: list[Secret] = []
+    production: list[SecretName] = []
     """Of jobs that write to the production environment, in addition."""
 
 
@@ -62,8 +70,9 @@ class Ci(Section):
     install: list[Line] = []
     """What pip installs, such as `trimtab[postgres]`, `./common` or `-r requirements.txt`; left out, the version of
     Trimtab that writes the pipeline, with the extras that the policy needs. Trainers may need more."""
-    lint: Literal["ruff"] | None = "ruff"
-    """Linter of the project's Python files; null: none."""
+    lint: Line | None = RUFF
+    """Linter of the project's files; null: none. For the default, ruff is installed; another one belongs to
+    `install`."""
     prepare: list[Line] = []
     """Commands that fetch or make data before it is read, such as `python prepare.py`."""
     sample: int | None = Field(default=20_000, gt=0)

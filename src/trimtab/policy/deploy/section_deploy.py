@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from trimtab.policy.deploy.section_clouds import Aws, Gcp
 from trimtab.policy.deploy.section_ci import Ci
+from trimtab.policy.deploy.section_clouds import Aws, Gcp
 from trimtab.policy.section import Section
 
 PythonVersion = Annotated[

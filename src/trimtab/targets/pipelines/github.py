@@ -44,7 +44,7 @@ def _workflow(facts: Facts, pipeline: Pipeline, path: str) -> dict[str, Any]:
     return {
         "name": facts.policy.project,
         "on": triggers,
-        **_shared(facts, reason="commit ${{ github.sha }}, run ${{ github.run_id }} of GitHub Actions"),
+        **_shared(facts, reason="commit ${{ github.sha }}"),
         # a newer commit of a pull request ends the checks of the one before; pushes do not end one another
         "concurrency": {
             "group": f"trimtab-{facts.slug}-"
@@ -146,7 +146,7 @@ def _stores(facts: Facts, job: Job) -> dict[str, Any]:
         "name": "Stores of the jobs before",
         "uses": CACHE,
         "with": {
-            "path": _path(facts, ".trimtab"),
+            "path": f"{_path(facts, '.trimtab')}\n!{_path(facts, REPORTS)}\n",
             "key": f"{key}${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}-{job.id}",
             "restore-keys": key,
         },

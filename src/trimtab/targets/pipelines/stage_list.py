@@ -14,16 +14,17 @@ from typing import Literal
 
 from trimtab import units
 from trimtab.definitions.kafka_source import KafkaSource
-from trimtab.definitions.rest_source import RestSource
+from trimtab.definitions.rest_source import RESTSource
 from trimtab.definitions.secrets import Secret, names_in
-from trimtab.definitions.sql_source import SqlSource
+from trimtab.definitions.sql_source import SQLSource
 from trimtab.errors import DefinitionError, PolicyError, nearest
+from trimtab.policy.deploy.section_ci import RUFF
 from trimtab.policy.model import Environment
 from trimtab.targets.project_facts import Facts
 
 REPORTS = ".trimtab/ci"
 """Folder of what jobs write for people; version control ignores it."""
-LOCAL, STAGING, PRODUCTION = "local", "staging", "production"
+LOCAL = "local"
 MODEL, REASON, WHERE = "MODEL", "REASON", "TRIMTAB_ENV"
 """Environment variables of a rollback, which the person who starts it chooses."""
 
@@ -98,7 +99,7 @@ def pipeline_of(facts: Facts) -> Pipeline:
     if not models:
         raise DefinitionError(f"{facts.definitions.path}: no model has a trainer, so a pipeline would train nothing")
     ci = facts.policy.deploy.ci
-    staging, production = _environment(facts, STAGING), _environment(facts, PRODUCTION)
+    staging, production = _environment(facts, "staging"), _environment(facts, "production")
     if production is not None and staging is None:
         raise PolicyError(
             f"trimtab.yaml: deploy.ci.production is '{production}', which gets what serves in staging; expected an "
@@ -132,9 +133,10 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
     ci = facts.policy.deploy.ci
     secrets = _secrets(facts)
     prepare = tuple(Step(name=f"Prepare: {line}", run=line) for line in ci.prepare)
-    ruff = (Step(name="Lint", run="ruff check ."),) if ci.lint else ()
+    linter = (Step(name="Install the linter", run="python -m pip install ruff"),) if ci.lint == RUFF else ()
+    lint = (*linter, Step(name="Lint", run=ci.lint)) if ci.lint else ()
     checks = (
-        *ruff,
+        *lint,
         Step(name="Files in step with the policy", run="trimtab export --check"),
         *prepare,
         Step(name="Test the project", run=f"trimtab test --junit {REPORTS}/test.xml"),
@@ -157,7 +159,7 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         id="staging" if staging else "train",
         title=f"Train and deploy to {staging}" if staging else "Train and serve",
         when="branch",
-        steps=tuple(sorted(steps, key=lambda step: step.always)),
+        steps=steps,
         needs="check",
         environment=where,
         secrets=(*secrets, *ci.secrets.staging),
@@ -254,7 +256,7 @@ def _install(facts: Facts) -> str:
     ci = facts.policy.deploy.ci
     extras = ",".join(_extras(facts))
     lines = ci.install or [f"trimtab{f'[{extras}]' if extras else ''}=={facts.version}"]
-    words = [word for line in lines for word in shlex.split(line)] + (["ruff"] if ci.lint else [])
+    words = [word for line in lines for word in shlex.split(line)]
     return "python -m pip install " + " ".join(shlex.quote(word) for word in words)
 
 
@@ -264,14 +266,14 @@ def _extras(facts: Facts) -> Iterator[str]:
     urls = [url for each in policy.environments.values() for url in (each.metadata, each.predictions) if url]
     if policy.alerts.channels:
         yield "alerts"
-    if any(isinstance(source, RestSource) for source in sources):
+    if any(isinstance(source, RESTSource) for source in sources):
         yield "api"
     yield "console"
     if policy.serving.grpc_port is not None:
         yield "grpc"
     if any(url.startswith("kafka:") for url in urls) or any(isinstance(source, KafkaSource) for source in sources):
         yield "kafka"
-    connections = [source.connection for source in sources if isinstance(source, SqlSource)]
+    connections = [source.connection for source in sources if isinstance(source, SQLSource)]
     if any(isinstance(each, Secret) or each.startswith("postgres") for each in (*urls, *connections)):
         yield "postgres"
     if policy.training.on == "ray":

@@ -1,0 +1,145 @@
+"""The jobs and steps that all servers get: what runs where, by the policy; wrong values before any text is made."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trimtab as tt
+from kit.pipeline_facts import BOTH, facts
+from trimtab.errors import DefinitionError, PolicyError, TrimtabError
+from trimtab.targets.pipelines.stage_list import Job, Pipeline, pipeline_of
+
+STAGES = ("ingest", "validate", "features", "train", "evaluate", "report", "register", "deploy", "smoke", "summary")
+
+
+def job(pipeline: Pipeline, name: str) -> Job:
+    return next(each for each in pipeline.jobs if each.id == name)
+
+
+def verbs(of: Job) -> list[str]:
+    """Return the verbs of Trimtab in the order in which a job runs them."""
+    words = [shlex.split(step.run) for step in sorted(of.steps, key=lambda step: step.always)]
+    return [each[1] for each in words if each[0] == "trimtab"]
+
+
+def test_a_push_goes_through_every_stage_once() -> None:
+    pipeline = pipeline_of(facts(BOTH))
+    assert verbs(job(pipeline, "check")) == ["export", "test"]
+    assert verbs(job(pipeline, "staging")) == [*STAGES]
+    assert verbs(job(pipeline, "production")) == ["promote", "smoke"]
+    assert pipeline.rollback is not None
+    assert verbs(pipeline.rollback) == ["rollback", "smoke"]
+
+
+def test_a_pull_request_trains_on_a_sample_in_stores_of_its_own_and_deploys_nothing() -> None:
+    sample = job(pipeline_of(facts(BOTH + "deploy: { ci: { sample: 700 } }\n")), "sample")
+    assert verbs(sample) == ["ingest", "validate", "features", "train", "evaluate", "report", "summary", "summary"]
+    assert sample.environment == "local"
+    assert "trimtab ingest --rows 700" in [step.run for step in sample.steps]
+    everything = job(pipeline_of(facts("deploy: { ci: { sample: null } }\n")), "sample")
+    assert "trimtab ingest" in [step.run for step in everything.steps]
+
+
+def test_every_model_goes_through_a_stage_before_the_next_stage_begins() -> None:
+    steps = job(pipeline_of(facts(BOTH, models=("delay", "fares"))), "staging").steps
+    lines = [step.run for step in steps]
+    for stage in ("features", "train", "evaluate", "register", "deploy"):
+        of_stage = [each for each in lines if each.startswith(f"trimtab {stage} ")]
+        assert [shlex.split(each)[shlex.split(each).index("--model") + 1] for each in of_stage] == ["delay", "fares"]
+    judged = max(place for place, line in enumerate(lines) if line.startswith("trimtab evaluate"))
+    assert judged < min(place for place, line in enumerate(lines) if line.startswith("trimtab register"))
+    files = [word for line in lines for word in shlex.split(line) if word.endswith((".xml", ".html"))]
+    assert len(set(files)) == len(files)  # no report replaces another one
+
+
+def test_the_environments_decide_how_far_a_push_goes() -> None:
+    assert [each.id for each in pipeline_of(facts()).jobs] == ["check", "sample", "train"]
+    assert pipeline_of(facts()).rollback is None
+    only = pipeline_of(facts("environments: { staging: {} }\n"))
+    assert [each.id for each in only.jobs] == ["check", "sample", "staging"]
+    named = pipeline_of(
+        facts("environments: { test: {}, live: {} }\ndeploy: { ci: { staging: test, production: live } }\n")
+    )
+    assert [each.environment for each in named.jobs] == ["local", "local", "test", "live"]
+    assert 'trimtab promote --from test --to live --reason "$REASON"' in [s.run for s in job(named, "production").steps]
+
+
+def test_stores_in_the_project_folder_are_kept_for_the_next_job() -> None:
+    assert job(pipeline_of(facts()), "train").keeps
+    places = "metadata: 'postgresql://db/x', tables: /srv/t, online: /srv/o, artifacts: /srv/a"
+    whole, part = f"{places}, predictions: 'kafka://k:9092/log'", f"{places}, predictions: logs"
+    for environment, keeps in ((whole, False), (part, True), (places, True), ("", True)):
+        made = pipeline_of(facts(f"environments: {{ staging: {{ {environment} }} }}\n"))
+        assert job(made, "staging").keeps is keeps
+
+
+def test_secrets_of_sources_and_policy_go_where_they_are_needed() -> None:
+    orders = tt.SQLSource(
+        "orders", connection=f"postgresql://app:{tt.secret('SHOP_PASSWORD')}@db/shop", table="orders",
+        timestamp="at", cursor="id",
+    )  # fmt: skip
+    policy = BOTH + "deploy: { ci: { secrets: { jobs: [TOKEN], staging: [A], production: [B] } } }\n"
+    pipeline = pipeline_of(facts(policy, orders=orders))
+    shared = ("SHOP_PASSWORD", "TOKEN")
+    assert job(pipeline, "check").secrets == job(pipeline, "sample").secrets == shared
+    assert job(pipeline, "staging").secrets == (*shared, "A")
+    assert job(pipeline, "production").secrets == (*shared, "A", "B")
+    assert "[console,postgres]" in pipeline.install
+
+
+def test_install_takes_what_the_policy_says() -> None:
+    assert pipeline_of(facts()).install == "python -m pip install 'trimtab[console]==1.2.3'"
+    own = pipeline_of(facts("deploy: { ci: { install: ['-r requirements.txt', 'lightgbm>=4.5'] } }\n"))
+    assert own.install == "python -m pip install -r requirements.txt 'lightgbm>=4.5'"
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        ("deploy: { ci: { staging: stagin } }\nenvironments: { staging: {} }\n", "ci.staging: no environment 'stagin'"),
+        ("environments: { production: {} }\n", "deploy.ci.production is 'production'"),
+        ("deploy: { ci: { schedule: '0 25 * * *' } }\n", "deploy.ci.schedule: '25' in '0 25 * * *': expected"),
+        ("deploy: { ci: { schedule: '@daily' } }\n", "expected five, such as '0 4 * * 1'"),
+        ("deploy: { ci: { timeout: 90s } }\n", "not a whole number of minutes, such as 90m"),
+        ("deploy: { ci: { secrets: { jobs: [my-token] } } }\n", "deploy.ci.secrets.jobs"),
+        ("deploy: { ci: { secrets: { jobs: [GITHUB_TOKEN] } } }\n", "is set by the server"),
+        ('deploy: { ci: { prepare: ["a\\nb"] } }\n', "deploy.ci.prepare"),
+        ("deploy: { ci: { runner: ['a b'] } }\n", "deploy.ci.runner"),
+        ("deploy: { ci: { branch: 'a$(b)' } }\n", "deploy.ci.branch"),
+        ("deploy: { ci: { staging: a, production: a } }\nenvironments: { a: {} }\n", "expected two environments"),
+        ("deploy: { ci: { sampel: 3 } }\n", "deploy.ci.sampel"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_with_its_key(policy: str, text: str) -> None:
+    with pytest.raises(PolicyError) as told:
+        pipeline_of(facts(policy))
+    assert text in str(told.value)
+    assert "trimtab.yaml" in str(told.value)
+
+
+def test_a_project_without_a_trainer_has_no_pipeline() -> None:
+    with pytest.raises(DefinitionError, match="no model has a trainer"):
+        pipeline_of(facts(models=()))
+
+
+SPANS = {"*": None, "*/2": None, "0": (0, 0), "1": (1, 1), "7": (7, 7), "59": (59, 59), "60": (60, 60), "1-5": (1, 5)}
+WRONG = ("", "5-1", "x", "*/0", "1-")
+RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+
+
+@given(st.lists(st.sampled_from([*SPANS, *WRONG]), min_size=4, max_size=6))
+def test_a_schedule_is_taken_if_and_only_if_all_servers_read_it(fields: list[str]) -> None:
+    fields = [field for field in fields if field]
+    spans = [SPANS.get(field) for field in fields]
+    fits = len(fields) == len(RANGES) and not set(WRONG) & set(fields)
+    fits = fits and all(r[0] <= s[0] and s[1] <= r[1] for s, r in zip(spans, RANGES, strict=True) if s is not None)
+    try:
+        facts(f"deploy: {{ ci: {{ schedule: '{' '.join(fields)}' }} }}\n")
+    except TrimtabError:
+        assert not fits
+    else:
+        assert fits
