@@ -129,7 +129,7 @@ def report(
         page = comparison_page(compare_versions(ws, model, asked))
     else:
         page = model_page(ws, model)
-    write_file("--html", html, page)
+    write_file("--html", html, page, make_folder=True)
     say(f"written: {html}")
 
 

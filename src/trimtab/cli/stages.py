@@ -139,9 +139,9 @@ def evaluate(
     found = ws.metadata.get(Run, run) if run else pipeline.newest(ws, Run, context.definition.name)
     report = pipeline.evaluate(ws, found, force=force)
     if junit is not None:
-        write_file("--junit", junit, verdict_files.junit(report).decode())
+        write_file("--junit", junit, verdict_files.junit(report).decode(), make_folder=True)
     if markdown is not None:
-        write_file("--markdown", markdown, verdict_files.markdown(report))
+        write_file("--markdown", markdown, verdict_files.markdown(report), make_folder=True)
     context.show(report, show_gates)
     pipeline.refuse(report)
 

@@ -33,13 +33,14 @@ def say(*lines: str) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def write_file(option: str, path: Path, text: str) -> None:
-    """Write the file that an option names, in a folder that is made if needed.
+def write_file(option: str, path: Path, text: str, *, make_folder: bool = False) -> None:
+    """Write the file that an option names. Raises UsageError when it cannot be written.
 
-    Raises UsageError when it cannot be written.
+    make_folder: make its folder when it is not there, as for the reports of pipelines.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from error

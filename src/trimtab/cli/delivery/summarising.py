@@ -59,7 +59,7 @@ def _write(file: str | None, text: str) -> None:
     if file == STDOUT:
         typer.echo(text, nl=False)
     elif file is not None:
-        write_file("--markdown", Path(file), text)
+        write_file("--markdown", Path(file), text, make_folder=True)
     elif (steps := settings.read().step_summary) is not None:
         try:
             with steps.open("a", encoding="utf-8") as job:

@@ -26,8 +26,9 @@ def _cron(text: str) -> str:
     for field, (least, most) in zip(fields, CRON_RANGES, strict=True):
         for part in field.split(","):
             match = CRON_PART.fullmatch(part)
-            first, last = (int(match[name] or least) for name in ("first", "last")) if match else (most + 1, 0)
-            if match is None or not least <= max(first, last) <= most or match["every"] == "0":
+            first, last = (match["first"], match["last"]) if match else (None, None)
+            fits = first is None or least <= int(first) <= int(last or first) <= most
+            if match is None or not fits or match["every"] == "0":
                 raise ValueError(f"'{field}' in '{text}': expected *, or numbers from {least} to {most}, such as */2")
     return " ".join(fields)
 

@@ -19,12 +19,11 @@ from trimtab.definitions.secrets import Secret, names_in
 from trimtab.definitions.sql_source import SQLSource
 from trimtab.errors import DefinitionError, PolicyError, nearest
 from trimtab.policy.deploy.section_ci import RUFF
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import LOCAL, ROOT, Environment
 from trimtab.targets.project_facts import Facts
 
 REPORTS = ".trimtab/ci"
 """Folder of what jobs write for people; version control ignores it."""
-LOCAL = "local"
 MODEL, REASON, WHERE = "MODEL", "REASON", "TRIMTAB_ENV"
 """Environment variables of a rollback, which the person who starts it chooses."""
 
@@ -172,7 +171,12 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         id="production",
         title=f"Deploy to {production}",
         when="approval",
-        steps=(*_each(models, "Promote", promote), _smoke(facts, production)),
+        steps=(
+            *prepare,
+            Step(name="Ingest", run="trimtab ingest"),  # the tables from which production computes its features
+            *_each(models, "Promote", promote),
+            _smoke(facts, production),
+        ),
         needs="staging",
         environment=production,
         secrets=(*secrets, *ci.secrets.staging, *ci.secrets.production),
@@ -241,7 +245,7 @@ def _in_workspace(facts: Facts, *names: str) -> bool:
 
 
 def _is_embedded(environment: Environment) -> bool:
-    folder = getattr(environment, "folder", None) or ".trimtab"
+    folder = environment.folder or ROOT
     places = (environment.metadata, environment.tables, environment.online, environment.artifacts)
     return any(_is_inside(folder if place is None else place) for place in (*places, environment.predictions))
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import trimtab as tt
 from kit.pipeline_facts import BOTH, facts
+from trimtab.cli.verbs import VERBS
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError
 from trimtab.targets.pipelines.stage_list import Job, Pipeline, pipeline_of
 
@@ -30,9 +31,10 @@ def test_a_push_goes_through_every_stage_once() -> None:
     pipeline = pipeline_of(facts(BOTH))
     assert verbs(job(pipeline, "check")) == ["export", "test"]
     assert verbs(job(pipeline, "staging")) == [*STAGES]
-    assert verbs(job(pipeline, "production")) == ["promote", "smoke"]
+    assert verbs(job(pipeline, "production")) == ["ingest", "promote", "smoke"]
     assert pipeline.rollback is not None
     assert verbs(pipeline.rollback) == ["rollback", "smoke"]
+    assert set(STAGES) <= set(VERBS)
 
 
 def test_a_pull_request_trains_on_a_sample_in_stores_of_its_own_and_deploys_nothing() -> None:
