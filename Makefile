@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving bench-decisions bench-drift bench-features bench-console docs clean
+.PHONY: help demo test test-unit test-clients test-exports test-pythons lint bench bench-serving bench-decisions bench-drift bench-features bench-console docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ test-clients: $(STAMP)  ## Clients of KServe and Feast against a gateway, MLflow
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_kserve .bench/kserve/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_mlflow .bench/mlflow/bin/python $(PICTURES)
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_feast .bench/feast/bin/python
+
+test-exports: $(STAMP)  ## Airflow and Dagster load and run the files of trimtab export, each installed into .bench/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh airflow dagster
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_airflow .bench/airflow/bin/python
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_dagster .bench/dagster/bin/python
 
 test-pythons: $(STAMP)  ## Install, run, up and replay on every Python from 3.11 on that this machine has
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" sh scripts/test_pythons.sh

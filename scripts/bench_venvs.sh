@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make one environment a peer under .bench/, from benchmarks/*/peers/PEER/requirements.txt; all of serving, or those named.
+# Make one environment a peer under .bench/, from benchmarks/*/peers/PEER/requirements.txt or
+# tests/clients/requirements/PEER.txt; all of serving, or those named.
 # A peer that cannot be installed is reported, and its reason kept in .bench/PEER.failed for the table; the others go on.
 # Uses uv when it is on the PATH or in .venv, else installs uv into .bench/uv.
 set -u
@@ -17,7 +18,7 @@ fi
 [ $# -gt 0 ] || set -- $(cd "$lists" && for list in */requirements.txt; do dirname "$list"; done)
 missing=0
 for peer in "$@"; do
-  list="$(ls "$here"/benchmarks/*/peers/"$peer"/requirements.txt 2>/dev/null | head -n 1)"
+  list="$(ls "$here"/benchmarks/*/peers/"$peer"/requirements.txt "$here"/tests/clients/requirements/"$peer".txt 2>/dev/null | head -n 1)"
   if [ ! -f "$list" ]; then
     echo "no peer '$peer'; there are: $(cd "$here/benchmarks" && ls -d */peers/*/ | cut -d/ -f3 | tr '\n' ' ')" >&2
     exit 2

@@ -339,6 +339,11 @@ class Model(Placed):
         return views_of(self.features)
 
     @property
+    def source_tables(self) -> tuple[str, ...]:
+        """Names of the tables that training sets are made of: that of the examples, then those of the views."""
+        return tuple(dict.fromkeys([self.examples.name, *(view.source.name for view in self.views)]))
+
+    @property
     def transforms(self) -> tuple[OnDemand, ...]:
         """On-demand transforms in order."""
         return tuple(f for f in self.features if isinstance(f, OnDemand))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from trimtab.targets import grafana
+from trimtab.targets import airflow, dagster, grafana
 from trimtab.targets.docker import dockerfiles
 from trimtab.targets.pipelines import github
 from trimtab.targets.project_facts import Facts
@@ -28,6 +28,8 @@ class Target:
 
 
 EXPORTS: Mapping[str, Target] = {
+    "airflow": Target(files=airflow.files, about="a DAG for Airflow 3 that runs the stages of each model"),
+    "dagster": Target(files=dagster.files, about="definitions for Dagster: tables, runs and what serves as assets"),
     "docker": Target(files=dockerfiles.files, about="images of gateway, loop and trainings, and a compose file"),
     "grafana": Target(
         files=lambda facts: grafana.files(facts.policy), about="a dashboard, and alerting rules for Prometheus"

@@ -288,7 +288,7 @@ class Retraining:
         line = f"{dataset.labelled:,} labelled rows known by {dataset.as_of:%Y-%m-%d %H:%M}"
         line += "".join(f"; without {a:%Y-%m-%d %H:%M} to {b:%Y-%m-%d %H:%M}" for a, b in dataset.without)
         line += "".join(f"; warning: {warning}" for warning in dataset.warnings)
-        tables = pipeline.source_tables(self._workspace.model(model))
+        tables = self._workspace.model(model).source_tables
         line += "".join(f"; {text}" for text in last_good_data(self._workspace.metadata, tables))
         self._note(workflow, model, decision, "snapshot", line, dataset.id)
         return dataset.id

@@ -29,7 +29,6 @@ from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import CANDIDATES
 from trimtab.app.stages.freshness import FeatureRefresher
-from trimtab.app.stages.pipeline import source_tables
 from trimtab.clock import from_micros
 from trimtab.control.controller import Controller
 from trimtab.control.holds import event_time, hold_reason
@@ -103,7 +102,7 @@ def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Co
             name,
             LoopActions(workspace, retrainings),
             workspace.clock,
-            tables=source_tables(model),
+            tables=model.source_tables,
             before=partial(windows_before_service, workspace, name),
         )
         for name, model in workspace.project.definitions.models.items()

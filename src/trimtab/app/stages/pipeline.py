@@ -99,11 +99,6 @@ def _placed(stage: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
-def source_tables(model: Model) -> tuple[str, ...]:
-    """Return the names of the tables that the training sets of a model are made of."""
-    return tuple(dict.fromkeys([model.examples.name, *(view.source.name for view in model.views)]))
-
-
 @_placed
 def snapshot(
     workspace: Workspace,
@@ -120,7 +115,7 @@ def snapshot(
     """
     definition = workspace.model(model)
     policy = workspace.project.policy
-    tables = tables or {name: _table_version(workspace, name) for name in source_tables(definition)}
+    tables = tables or {name: _table_version(workspace, name) for name in definition.source_tables}
     check_columns(policy, definition, workspace.project.folder, tables[definition.examples.name].schema)
     require_fresh(workspace, tables, as_of=as_of)
     materialise(workspace, definition)

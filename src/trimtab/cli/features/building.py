@@ -37,7 +37,7 @@ def features(context: Context, as_of: AsOfOrVersion = None, force: Force = False
     if not force:
         refuse_lost_views(ws, model)
     if as_of is not None and "@" in as_of:
-        tables, time = tables_as_of(ws, pipeline.source_tables(ws.model(model)), as_of)
+        tables, time = tables_as_of(ws, ws.model(model).source_tables, as_of)
         found = pipeline.snapshot(ws, model, as_of=time, tables=tables)
     else:
         found = pipeline.snapshot(ws, model, as_of=option_time("--as-of", as_of) or ws.now())
