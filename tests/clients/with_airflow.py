@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from clients.orchestrated import asked, plant_bad_model, revisions, short_flights, trimtab
+from clients.orchestrated import asked, example, plant_bad_model, revisions, trimtab
 
 CALLS = Path(__file__).parent / "airflow_calls.py"
 FILE = "deploy/airflow/flight_delays_dag.py"
@@ -25,7 +25,7 @@ UNTIL = "2013-03-01"
 def main(python: Path) -> int:
     """Load, run green, run again, run red."""
     with tempfile.TemporaryDirectory() as place:
-        project = short_flights(Path(place, "flights"))
+        project = example("flights", Path(place, "flights"))
         trimtab(project, "export", "airflow", "--write")
         airflow = {
             "AIRFLOW_HOME": str(Path(place, "airflow")),

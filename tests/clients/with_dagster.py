@@ -13,8 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from clients.orchestrated import asked, plant_bad_model, revisions, short_flights, trimtab
-from trimtab.app.project import templates
+from clients.orchestrated import asked, example, plant_bad_model, revisions, trimtab
 
 CALLS = Path(__file__).parent / "dagster_calls.py"
 FILE = "deploy/dagster/definitions.py"
@@ -23,11 +22,10 @@ FILE = "deploy/dagster/definitions.py"
 def main(python: Path) -> int:
     """Load, validate, run green, run red."""
     with tempfile.TemporaryDirectory() as place:
-        flights = short_flights(Path(place, "flights"))
+        flights = example("flights", Path(place, "flights"))
         trimtab(flights, "export", "dagster", "--write")
         check_loaded(python, flights)
-        bikes = Path(place, "bikes")
-        templates.init("bikes", bikes)
+        bikes = example("bikes", Path(place, "bikes"))
         trimtab(bikes, "export", "dagster", "--write")
         print("\n== a run that is green", flush=True)
         check_green(run(python, bikes), bikes)
