@@ -28,8 +28,8 @@ import yaml
 
 from benchmarks.serving.processes import tree
 from trimtab.app.gateway.configuration import running_gateway
-from trimtab.app.loop.steering import read_progress
 from trimtab.app.project import templates
+from trimtab.app.project.process_files import read_progress
 from trimtab.app.project.workspace import open_workspace
 from trimtab.clock import SystemClock, parse_time
 from trimtab.records.control import Decision, Resolution, WorkflowStep

@@ -14,10 +14,9 @@ import yaml
 from kit.waiting import PATIENCE_S, wait_for
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.ingestion.progress import read_ingestion
-from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.broker import running_broker
 from trimtab.app.project.console_process import running_console
-from trimtab.app.project.process_files import is_running
+from trimtab.app.project.process_files import is_running, read_progress
 
 CARRIERS = ("UA", "MQ")
 TRAINED_UNTIL = datetime(2013, 3, 1, 5, tzinfo=UTC)

@@ -15,7 +15,7 @@ from e2e.kit import Up
 from kit.commands import typed
 from kit.waiting import wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
-from trimtab.app.loop.steering import read_progress
+from trimtab.app.project.process_files import read_progress
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.replay.client import Client
 from trimtab.clock import SystemClock, to_micros

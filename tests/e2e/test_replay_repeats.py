@@ -20,8 +20,7 @@ import pytest
 from e2e.kit import stop_everything
 from kit.commands import typed
 from trimtab.app.gateway.configuration import running_gateway
-from trimtab.app.loop.steering import read_progress
-from trimtab.app.project.process_files import send_signal
+from trimtab.app.project.process_files import read_progress, send_signal
 from trimtab.app.project.workspace import open_workspace
 from trimtab.app.reports.summary import summarise
 from trimtab.clock import SystemClock, parse_time

@@ -8,8 +8,8 @@ from e2e.kit import WINDOW, Up, edit_policy
 from kit.commands import typed
 from kit.decisions import decide
 from kit.waiting import wait_for
-from trimtab.app.loop.steering import read_progress
 from trimtab.app.loop.workflow_names import workflow_id
+from trimtab.app.project.process_files import read_progress
 from trimtab.app.project.workspace import open_workspace
 from trimtab.control.resolve import resolve
 from trimtab.records.control import WorkflowStep

@@ -23,8 +23,7 @@ from trimtab.app.alerts.channel_states import read_states
 from trimtab.app.alerts.message_text import Message
 from trimtab.app.alerts.sending import send, url_problem
 from trimtab.app.gateway.configuration import running_gateway
-from trimtab.app.loop.steering import read_progress
-from trimtab.app.project.process_files import is_running
+from trimtab.app.project.process_files import is_running, read_progress
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.policy.alert_channels import Channel
 from trimtab.records.alert_records import AlertMessage

@@ -15,8 +15,8 @@ from integration.gateway_project import GatewayProject
 from kit.commands import trimtab, typed
 from kit.waiting import wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
-from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.locks import LOOP, Locked, holder, only_loop, only_training
+from trimtab.app.project.process_files import read_progress
 from trimtab.app.project.workspace import Workspace
 
 HOLD = """

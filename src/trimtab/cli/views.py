@@ -144,6 +144,12 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         newest = kpi["newest"]
         said = f"{newest['start'][:16].replace('T', ' ')}  {newest['reason']}" if newest else "no window is closed yet"
         console.print(f"KPI {kpi['stream']} of {kpi['model']}: {escape(said)}", soft_wrap=True)
+    for each in found["triggers"]:
+        if (last := each["last"]) is not None:
+            ended = last["outcome"] or {"state": "waits for trimtab up", "outcome": last["event"]["reason"]}
+            came = last["event"]["created_at"][:16].replace("T", " ")
+            said = f"trigger {each['name']}: {came}  {ended['state']}: {ended['outcome']}"
+            console.print(escape(said), soft_wrap=True)
     for channel in found["alerts"]["channels"]:
         if channel["reason"] is not None:
             said = f"channel {channel['channel']}: not reached, {channel['waiting']} wait: {channel['reason']}"

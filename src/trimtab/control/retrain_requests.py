@@ -37,7 +37,7 @@ def request_retraining(
     model: str,
     *,
     key: str,
-    source: Literal["api", "command", "data"],
+    source: Literal["api", "command", "data", "trigger"],
     reason: str,
     by: str,
     at: datetime,

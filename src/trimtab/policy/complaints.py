@@ -27,6 +27,7 @@ EXPECTED = {
     "less_than": "expected less than {lt:g}",
     "less_than_equal": "expected {le:g} or less",
     "list_type": "expected a list, such as [carrier]",
+    "string_pattern_mismatch": "expected text of the form {pattern}",
     "string_too_short": "expected some text",
     "string_type": "expected text",
     "too_short": "expected at least one entry",

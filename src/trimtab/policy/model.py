@@ -32,6 +32,7 @@ from trimtab.policy.policy_kpis import PolicyKpi
 from trimtab.policy.rollout import Rollout
 from trimtab.policy.search import Search
 from trimtab.policy.section import Section
+from trimtab.policy.trigger_rules import TriggerRules
 from trimtab.policy.values import (
     Bytes,
     Duration,
@@ -201,6 +202,8 @@ class Policy(Section):
     """What computing costs."""
     kpis: dict[str, PolicyKpi] = {}
     """Business figures by name, in addition to those of definitions.py."""
+    triggers: TriggerRules = {}
+    """What starts a retraining or an ingestion besides the loop's own rules, by name."""
     alerts: Alerts = Alerts()
     """Who is told what the loop sees and does."""
     serving: Serving = Serving()

@@ -146,9 +146,52 @@ class RetrainRequest(Record, frozen=True, kw_only=True):
     model: str
     key: str
     """A second request with the same key is the same request."""
-    source: Literal["api", "command", "data"]
+    source: Literal["api", "command", "data", "trigger"]
     reason: str
     by: str
+
+
+class TriggerEvent(Record, frozen=True, kw_only=True):
+    """One event of a trigger of the policy, which the loop acts on once; id is `trigger/name/key`."""
+
+    KIND = "trigger_event"
+    KEYS = ("name",)
+
+    name: str
+    """Of the trigger."""
+    key: str
+    """A second event with the same key is the same event."""
+    cause: Literal["request", "command", "new_data", "schedule"]
+    """A request to the gateway, a command, rows of a table, or a time of the schedule."""
+    reason: str
+    by: str
+    commit: str | None = None
+    """Of a merge."""
+    reference: str | None = None
+    """Branch of a merge."""
+    version: int | None = None
+    """Of new data: the version of the table up to which rows were counted."""
+    due: datetime | None = None
+    """Of a schedule: the time that it stands for."""
+
+
+class TriggerOutcome(Record, frozen=True, kw_only=True):
+    """What became of an event of a trigger; id is `event/outcome`."""
+
+    KIND = "trigger_outcome"
+    KEYS = ("name", "event", "state")
+
+    name: str
+    """Of the trigger."""
+    event: str
+    """Id of the TriggerEvent."""
+    state: Literal["done", "skipped", "failed"]
+    outcome: str
+    """The result in one line of text."""
+    fired_at: datetime
+    """When the event came, from which a cooldown counts."""
+    requests: tuple[str, ...] = ()
+    """Ids of the requests to retrain that it made."""
 
 
 class PolicyVersion(Record, frozen=True, kw_only=True):

@@ -13,6 +13,8 @@ from trimtab.records.control import (
     RetrainRequest,
     Suspicion,
     SuspicionEnd,
+    TriggerEvent,
+    TriggerOutcome,
     WorkflowStep,
 )
 from trimtab.records.data import CheckReport, QuarantineEnd, TableVersion
@@ -46,6 +48,8 @@ RECORDS: dict[str, type[Record]] = {
         KpiPoint,
         Suspicion,
         SuspicionEnd,
+        TriggerEvent,
+        TriggerOutcome,
         RetrainRequest,
         Freeze,
         Decision,

@@ -22,7 +22,7 @@ LENGTH_HEADER = b"inference-header-content-length"
 NOTED = frozenset((MODEL_HEADER, VERSION_HEADER, REQUEST_ID_HEADER, ENCODING_HEADER, LENGTH_HEADER))
 """Headers that any request may have and few do: collected once a request, into `Call.noted`."""
 
-Permission = Literal["open", "infer", "feedback", "read", "admin"]
+Permission = Literal["open", "infer", "feedback", "read", "trigger", "admin"]
 """What a token must allow, a verb of `Grant.verbs` and of `trimtab token --verb`; "open" needs no token."""
 Headers = Sequence[tuple[bytes, bytes]]
 EncodeError = Callable[[int, str], bytes]
@@ -127,6 +127,8 @@ class Route(NamedTuple):
     description: Description | None = None
     names_model: Callable[[Headers], str | None] | None = None
     """Returns the model that a platform's own header names, which then precedes X-Trimtab-Model; None without it."""
+    is_signed: Callable[[Headers], bool] | None = None
+    """Returns True for a request that brings another proof than a token, which the handler checks; None without one."""
     protocol: str = "none"
     """Name of the protocol in the metrics, such as open_inference."""
 

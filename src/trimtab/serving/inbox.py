@@ -1,4 +1,5 @@
-"""What clients send to the loop: KPI points and requests to retrain; one file a request, in folders of the run folder.
+"""What clients send to the loop: KPI points, requests to retrain, events of triggers; one file a request, in folders of
+the run folder.
 
 All workers of a gateway share a folder. A file is on disk under its final name before the client is answered, so
 nothing that was answered is lost. Names sort by the time of arrival.
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-KPIS, RETRAININGS = "kpis", "retrainings"
+KPIS, RETRAININGS, TRIGGERS = "kpis", "retrainings", "triggers"
 """Folders inside the run folder."""
 
 
@@ -37,6 +38,18 @@ class AskedRetraining(msgspec.Struct, frozen=True, kw_only=True):
     received_at: int
 
 
+class AskedTrigger(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of a trigger; id: the client's, so that the same event again is the same one."""
+
+    name: str
+    id: str
+    reason: str
+    by: str
+    received_at: int
+    commit: str | None = None
+    reference: str | None = None
+
+
 def inbox(run_folder: Path, name: str) -> Path:
     """Return the folder of what waits."""
     return run_folder / name
@@ -46,13 +59,13 @@ class Inbox:
     """Keeps on disk what a worker was sent."""
 
     def __init__(self, folder: Path, worker: str, names: Sequence[str]) -> None:
-        """names: the KPI streams, or the models, that things may be sent for."""
+        """names: the KPI streams, models or triggers that things may be sent for."""
         self._folder = folder
         self._worker = worker
         self._count = 0
         self.names = tuple(names)
 
-    def keep(self, items: Sequence[Pushed] | Sequence[AskedRetraining]) -> None:
+    def keep(self, items: Sequence[Pushed] | Sequence[AskedRetraining] | Sequence[AskedTrigger]) -> None:
         """Write what came in one request to disk. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._count += 1

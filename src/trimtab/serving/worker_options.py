@@ -41,6 +41,16 @@ class PushedSource(msgspec.Struct, frozen=True, kw_only=True):
     """Most bytes of the spool."""
 
 
+class FiredTrigger(msgspec.Struct, frozen=True, kw_only=True):
+    """A trigger that clients may fire."""
+
+    name: str
+    branch: str | None = None
+    """Of a merge: the pattern of the branch that counts; None: the trigger is not about merges."""
+    secret: str | None = None
+    """Name of the environment variable with the secret of its webhook."""
+
+
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and behaviour of a worker; times in seconds."""
 
@@ -71,3 +81,5 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The sources whose rows clients may push."""
     models: tuple[str, ...] = ()
     """Names of the models that clients may ask the loop to retrain."""
+    triggers: tuple[FiredTrigger, ...] = ()
+    """The triggers that clients may fire."""

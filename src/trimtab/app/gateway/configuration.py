@@ -14,7 +14,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.definitions.push_source import PushSource
 from trimtab.policy.model import Policy
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement, GatewayConfig
-from trimtab.serving.worker_options import Fallbacks, PushedSource, Tls, WorkerOptions
+from trimtab.serving.worker_options import Fallbacks, FiredTrigger, PushedSource, Tls, WorkerOptions
 from trimtab.stores.catalog import spool_folder
 from trimtab.units import MICROS
 
@@ -57,6 +57,7 @@ def gateway_config(
             kpis=pushed_kpis(workspace),
             sources=pushed_sources(workspace),
             models=tuple(workspace.project.definitions.models),
+            triggers=fired_triggers(policy),
         ),
         run_folder=workspace.run_folder,
         workers=workers or serving.workers,
@@ -119,6 +120,14 @@ def pushed_sources(workspace: Workspace) -> tuple[PushedSource, ...]:
             folder=str(spool_folder(workspace.root, source.name).absolute()),
         )
         for source in sources
+    )
+
+
+def fired_triggers(policy: Policy) -> tuple[FiredTrigger, ...]:
+    """Return the triggers, which clients may fire whatever else they start by."""
+    return tuple(
+        FiredTrigger(name=name, branch=rule.branch if rule.on == "merge" else None, secret=rule.secret)
+        for name, rule in policy.triggers.items()
     )
 
 

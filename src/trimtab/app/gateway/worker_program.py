@@ -14,6 +14,7 @@ from weakref import WeakSet
 import numpy as np
 
 from trimtab.app.project.definitions_file import load_definitions
+from trimtab.app.project.process_files import read_progress
 from trimtab.bundle.spec import Spec
 from trimtab.bundle.typed_packing import feature_schema
 from trimtab.clock import Clock, SystemClock, to_micros
@@ -49,6 +50,7 @@ def open_resources(first: Configure) -> WorkerResources:
         else lambda folder, spec: _vectorizer(folder, spec, online, plans),
         clock=clock,
         view_ages=lambda: view_ages(plans, online, clock),
+        is_steered=lambda run_folder: read_progress(run_folder) is not None,
         features=FeatureReads(lambda: load_definitions(Path(setup["project"])), online) if "project" in setup else None,
     )
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from trimtab.clock import Clock
 from trimtab.control.decision import counted_reason
-from trimtab.records.control import Decision, Freeze, Resolution, WorkflowStep
+from trimtab.records.control import Decision, Freeze, Resolution, TriggerOutcome, WorkflowStep
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Metadata
 
-KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision, Freeze)
+KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision, Freeze, TriggerOutcome)
 
 PAUSE = timedelta(seconds=1)
 """Least time between two reads of the store while this process has written nothing: other processes write, too."""
@@ -56,6 +56,8 @@ def event_line(record: Record) -> str:
     if isinstance(record, Revision):
         serves = ", ".join(f"{a.role} {a.version} ({a.weight:g} %)" for a in record.assignments)
         return f"{record.action}  {record.model}, revision {record.number}: {serves}, by {record.by}"
+    if isinstance(record, TriggerOutcome):
+        return f"trigger  {record.event.removeprefix('trigger/')} {record.state}: {record.outcome}"
     if isinstance(record, Freeze):
         until = f", until {record.until:%Y-%m-%d %H:%M}" if record.until else ""
         what = "freeze" if record.frozen else "unfreeze"

@@ -1,4 +1,4 @@
-"""Takes what clients sent to the gateway into the metadata store: KPI points and requests to retrain."""
+"""Takes what clients sent to the gateway into the metadata store: KPI points, requests to retrain, trigger events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from trimtab.app.loop.kpi_points import take_point
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import from_micros
 from trimtab.control.retrain_requests import request_retraining
-from trimtab.serving.inbox import KPIS, RETRAININGS, AskedRetraining, Pushed, inbox
+from trimtab.control.trigger_events import trigger_event
+from trimtab.serving.inbox import KPIS, RETRAININGS, TRIGGERS, AskedRetraining, AskedTrigger, Pushed, inbox
 from trimtab.stores.metadata.contract import Metadata
 
 log = logging.getLogger(__name__)
@@ -72,5 +73,31 @@ def take_request(metadata: Metadata, asked: AskedRetraining) -> bool:
     at = from_micros(asked.received_at)
     found = request_retraining(
         metadata, asked.model, key=asked.id, source="api", reason=asked.reason, by=asked.by, at=at
+    )
+    return found.created_at == at
+
+
+def trigger_intake(workspace: Workspace) -> Intake[AskedTrigger]:
+    """Return the intake of events of triggers."""
+    return Intake(
+        inbox(workspace.run_folder, TRIGGERS),
+        msgspec.json.Decoder(list[AskedTrigger]).decode,
+        partial(take_event, workspace.metadata),
+    )
+
+
+def take_event(metadata: Metadata, asked: AskedTrigger) -> bool:
+    """Write an event; the first one with an id stays."""
+    at = from_micros(asked.received_at)
+    found = trigger_event(
+        metadata,
+        asked.name,
+        key=asked.id,
+        cause="request",
+        reason=asked.reason,
+        by=asked.by,
+        at=at,
+        commit=asked.commit,
+        reference=asked.reference,
     )
     return found.created_at == at

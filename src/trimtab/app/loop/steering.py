@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
@@ -21,11 +20,13 @@ from trimtab.app.loop.comparisons import Comparisons
 from trimtab.app.loop.monitors import open_monitor, windows_before_service
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.loop.scheduled_compaction import ScheduledCompaction, ScheduledUpkeep
+from trimtab.app.loop.trigger_steps import Triggers
 from trimtab.app.loop.watch import Watch
 from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project import process_files
 from trimtab.app.project.ledger_checks import note_policy
+from trimtab.app.project.process_files import PROGRESS, Progress
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import CANDIDATES
 from trimtab.app.stages.freshness import FeatureRefresher
@@ -41,38 +42,10 @@ from trimtab.stores.metadata.contract import latest
 
 log = logging.getLogger(__name__)
 
-PROGRESS = "steering.json"
 POLL_SECONDS = 0.05
 POLL_SECONDS_IN_REPLAY = 0.004
 PATIENCE = timedelta(seconds=5)
 """In a turn: how long rows that are still to come are waited for after the last one came, or the turn began."""
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the loop has come; written after each step that changes it, for replays and people who watch."""
-
-    pid: int
-    watermark: int
-    """Largest event time (microseconds) whose rows were taken in."""
-    rows: int
-    """Rows of the prediction log that were taken in since the start."""
-    labels: int
-    """Rows of the label log that were taken in, from its beginning on."""
-    unmatched_labels: int = 0
-    """Of these, given up: of unknown predictions, or of windows that had been judged."""
-    busy: bool
-    """True while a workflow is at work, rather than waiting for labels or a person."""
-    turn: int = 0
-    """Number of the last turn of a replay that has ended (turns.py)."""
-
-
-def read_progress(run_folder: Path) -> Progress | None:
-    """Return the progress of the running loop, or None."""
-    try:
-        found = msgspec.json.decode((run_folder / PROGRESS).read_bytes(), type=Progress)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    return found if process_files.is_running(found.pid) else None
 
 
 def decide_once(workspace: Workspace) -> list[Decision]:
@@ -116,6 +89,7 @@ class Steering:
         self._workspace = workspace
         self._monitor = open_monitor(workspace)
         self._retraining = Retraining(workspace)
+        self._triggers = Triggers(workspace)
         self._compaction = ScheduledCompaction(workspace)
         self._upkeep = ScheduledUpkeep(workspace)
         self._outcomes = OutcomeImporter(workspace)
@@ -160,7 +134,7 @@ class Steering:
             return False
         if turn is not None and turn.number != self._asked:
             self._asked, self._newest = turn.number, (self._monitor.rows, self._workspace.now())
-        found = self._work()
+        found = self._work(replaying=turn is not None)
         if self._busy:
             self.poll_seconds = POLL_SECONDS  # a training in this process needs the processor
         elif turn is not None and not found and self._has(turn.rows):
@@ -189,7 +163,7 @@ class Steering:
         log.warning("%d predictions were not scored for comparison", rows - self._monitor.rows)
         return True
 
-    def _work(self) -> bool:
+    def _work(self, *, replaying: bool) -> bool:
         self._features.step()
         self._outcomes.step()
         reports = self._monitor.step()
@@ -198,7 +172,9 @@ class Steering:
         self._watch.step()
         self._compared = self._compared and not any(r.stage == "matured" and r.role in CANDIDATES for r in reports)
         decisions: list[Decision] = []
+        fired = 0
         try:
+            fired = self._triggers.step(replaying=replaying)
             for controller in self._controllers.values():
                 decisions.extend(controller.step())
             if not self._compared:  # after the controllers, which suspect windows
@@ -213,11 +189,11 @@ class Steering:
             self._ledger_is_broken = False
         unfinished = self._retraining.unfinished()
         woken = self._wake(reports, unfinished)
-        self._busy = self._retraining.busy(unfinished)
+        self._busy = self._retraining.busy(unfinished) or self._triggers.busy
         self._announce()
         self._compaction.step()
         self._upkeep.step()
-        return bool(reports or decisions or woken)
+        return bool(reports or decisions or woken or fired)
 
     def _wake(self, reports: tuple[WindowReport, ...], unfinished: Mapping[str, str]) -> int:
         """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer, the end

@@ -10,7 +10,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import msgspec
+
 INTERRUPTED = 130
+PROGRESS = "steering.json"
+"""In the run folder: how far the loop has come."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -77,3 +81,30 @@ class Stop:
 
     def __call__(self) -> bool:
         return self.requested
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the loop has come; written after each step that changes it, for replays and people who watch."""
+
+    pid: int
+    watermark: int
+    """Largest event time (microseconds) whose rows were taken in."""
+    rows: int
+    """Rows of the prediction log that were taken in since the start."""
+    labels: int
+    """Rows of the label log that were taken in, from its beginning on."""
+    unmatched_labels: int = 0
+    """Of these, given up: of unknown predictions, or of windows that had been judged."""
+    busy: bool
+    """True while a workflow is at work, rather than waiting for labels or a person."""
+    turn: int = 0
+    """Number of the last turn of a replay that has ended (turns.py)."""
+
+
+def read_progress(run_folder: Path) -> Progress | None:
+    """Return the progress of the running loop, or None."""
+    try:
+        found = msgspec.json.decode((run_folder / PROGRESS).read_bytes(), type=Progress)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return found if is_running(found.pid) else None

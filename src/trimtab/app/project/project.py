@@ -80,6 +80,11 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
             _expect_name(where, f"alerts.channels.{name}.models", named, sorted(definitions.models), "model")
         for band in channel.bands or ():
             _expect_name(where, f"alerts.channels.{name}.bands", band, policy.decide.matrix.root, "band of the matrix")
+    for name, rule in policy.triggers.items():
+        for named in rule.models or ():
+            _expect_name(where, f"triggers.{name}.models", named, sorted(definitions.models), "model")
+        if rule.source is not None:
+            _expect_name(where, f"triggers.{name}.source", rule.source, sorted(definitions.sources), "source")
     made = {name for model in definitions.models.values() for name in model.feature_names}
     for name, section in policy.gates.sections().items():
         for key, feature in section.features():

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.gateway.turns import TurnRequest, end_turns, write_turn
-from trimtab.app.loop.steering import read_progress
 from trimtab.app.project import process_files
+from trimtab.app.project.process_files import read_progress
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.client import Client
 from trimtab.app.stages.gate_inputs import trained_until

@@ -12,9 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
-from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.locks import REPLAY, locked
-from trimtab.app.project.process_files import send_signal
+from trimtab.app.project.process_files import read_progress, send_signal
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.client import Client
 from trimtab.app.replay.replay import Replay, Tally

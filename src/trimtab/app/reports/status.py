@@ -13,14 +13,14 @@ from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.ingestion.streaming import streaming_sources
 from trimtab.app.loop.machine_use import NO_MODEL
-from trimtab.app.loop.steering import read_progress
 from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.loop.workflows import Workflows
-from trimtab.app.project.process_files import write_atomically
+from trimtab.app.project.process_files import read_progress, write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.answer_money import cost_per_million
 from trimtab.app.reports.kpi_streams import kpi_streams
 from trimtab.app.reports.label_waits import estimates, label_waits
+from trimtab.app.reports.trigger_list import trigger_list
 from trimtab.clock import from_micros, to_micros
 from trimtab.control.holds import active_freeze, event_time, freeze_reason
 from trimtab.control.reviews import ESCALATE, open_notes, pending_reviews
@@ -69,6 +69,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         **_workflows(workspace),
         "kpis": kpi_streams(workspace),
         "alerts": alert_report(workspace),
+        "triggers": msgspec.to_builtins(trigger_list(workspace)),
         "views": _views(workspace),
         "processes": _processes(workspace),
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},

@@ -15,8 +15,7 @@ import polars as pl
 
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.loop.monitors import CHECKPOINT
-from trimtab.app.loop.steering import read_progress
-from trimtab.app.project.process_files import is_running
+from trimtab.app.project.process_files import is_running, read_progress
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 from trimtab.bundle.manifest import verify

@@ -70,6 +70,10 @@ class Gateway:
         """Takes rows of sources; None where no table gets them."""
         self.retrainings: Inbox | None = None
         """Takes requests to retrain; None where no loop reads them."""
+        self.triggers: Inbox | None = None
+        """Takes events of triggers; None where no loop reads them."""
+        self.is_steered: Callable[[], bool] = lambda: False
+        """Returns True while a loop runs, which acts on what is sent."""
         self.features: FeatureReader | None = None
         """Reads features by name; None where no project is served."""
         self.draining = False

@@ -32,7 +32,7 @@ from trimtab.serving.core.pushing import Pushes
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.endpoints import Access, Grants, Route
-from trimtab.serving.inbox import KPIS, RETRAININGS, Inbox, inbox
+from trimtab.serving.inbox import KPIS, RETRAININGS, TRIGGERS, Inbox, inbox
 from trimtab.serving.orders import (
     COUNTS,
     Admit,
@@ -83,6 +83,8 @@ class WorkerResources:
     clock: Clock = field(default_factory=SystemClock)
     view_ages: Callable[[], dict[str, float]] = dict
     """Returns how old the online values of each view in service are, in seconds."""
+    is_steered: Callable[[Path], bool] = lambda _: False
+    """Returns True while a loop runs in the project of a run folder."""
 
 
 Open = Callable[[Configure], WorkerResources]
@@ -120,6 +122,9 @@ def run_worker(open_resources: Open) -> None:
         gateway.pushes = Pushes(options.sources)
         gateway.features = resources.features
         gateway.retrainings = Inbox(inbox(run_folder, RETRAININGS), first.worker, options.models)
+        names = [trigger.name for trigger in options.triggers]
+        gateway.triggers = Inbox(inbox(run_folder, TRIGGERS), first.worker, names)
+        gateway.is_steered = lambda: resources.is_steered(run_folder)
         _become_writer(gateway, first.options.drain_s + WRITER_S)
         metrics.resume()  # the predecessor may have saved its last counts only now
         traces = open_traces(resources.clock, worker=first.worker)

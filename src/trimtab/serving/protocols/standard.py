@@ -10,6 +10,7 @@ from trimtab.serving.protocols import (
     asked_retraining,
     feature_server,
     feedback,
+    fired_triggers,
     health,
     kserve,
     pushed_kpis,
@@ -32,6 +33,7 @@ def standard_routes(gateway: Gateway) -> list[Route]:
         "kpis": pushed_kpis.routes,
         "sources": pushed_rows.routes,
         "retrainings": asked_retraining.routes,
+        "triggers": fired_triggers.routes,
         "features": feature_server.routes,
     }
     return [route.of(name) for name, routes in protocols.items() for route in routes(gateway)]

@@ -48,7 +48,7 @@ FEW_PACKED = 512
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
 _WITH_BODY = ("POST", "PUT")
 _BY_HEADER = ("infer", "feedback")
-_CHANGES = ("feedback", "admin")
+_CHANGES = ("feedback", "trigger", "admin")
 """Verbs of routes that change state, which therefore refuse HTML forms."""
 LOOKED_AT = NOTED | {b"host", b"origin"}
 _NOTHING: dict[bytes, bytes] = {}
@@ -129,7 +129,8 @@ class Application:
                     check_no_form(headers)
                 if self._access is not None and route.permission != "open":
                     about = self._model(route, params, headers, noted)
-                    client = self._access.check(headers, route.permission, about)
+                    if route.is_signed is None or not route.is_signed(headers):
+                        client = self._access.check(headers, route.permission, about)
                 if self._deadlines is not None:
                     task = self._deadlines.enter(received_ns)
                 body = b""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from integration.gateway_project import GatewayProject
 from trimtab.app.gateway.turns import TurnRequest, end_turns, judging_policy, read_turn, unmeasured, write_turn
-from trimtab.app.loop.steering import PATIENCE, Steering, read_progress
-from trimtab.app.project.process_files import own_pid
+from trimtab.app.loop.steering import PATIENCE, Steering
+from trimtab.app.project.process_files import own_pid, read_progress
 from trimtab.app.project.workspace import open_workspace
 from trimtab.clock import ManualClock
 from trimtab.policy.reader import parse_policy

@@ -16,9 +16,10 @@ from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.retraining import APPROVAL, MATURED
-from trimtab.app.loop.steering import PROGRESS, Steering, read_progress
+from trimtab.app.loop.steering import Steering
 from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.loop.workflows import Workflows
+from trimtab.app.project.process_files import PROGRESS, read_progress
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.clock import from_micros

@@ -12,8 +12,7 @@ import polars as pl
 import pytest
 
 from trimtab.app.gateway.turns import read_turn
-from trimtab.app.loop.steering import PROGRESS, Progress
-from trimtab.app.project.process_files import own_pid
+from trimtab.app.project.process_files import PROGRESS, Progress, own_pid
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.replay import replay as replaying
 from trimtab.app.replay.client import Answer, Client

@@ -10,9 +10,8 @@ import msgspec
 import pytest
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.loop.steering import PROGRESS, Progress
 from trimtab.app.project.locks import REPLAY, Locked, locked
-from trimtab.app.project.process_files import own_pid
+from trimtab.app.project.process_files import PROGRESS, Progress, own_pid
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.replay import session
 from trimtab.app.replay.replay import Replay
