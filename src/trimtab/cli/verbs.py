@@ -57,7 +57,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "ledger": ("ledger", "Verify the chain of all decisions, or accept breaks of it."),
     "labels": ("labels", "Take the outcomes in a file as labels."),
     "kpi": ("kpi", "Add points to business KPIs, and show their windows."),
-    "trigger": ("triggers.firing", ""),
+    "trigger": (
+        "triggers.firing",
+        "Fire a trigger of the policy, list the triggers with their next times, or show the events of one.",
+    ),
     "alerts": ("alerts.alerting", "List the messages that were sent, show what waits, or try a channel out."),
     "export": ("export.exporting", "Print the files of another system, or write them into the project."),
     "ci": ("export.exporting", "Print the pipeline of a CI server, or write it into the repository."),

@@ -187,6 +187,8 @@ class Triggers:
             self._end(event, "skipped", f"it came within the cooldown, which ends at {until:%Y-%m-%d %H:%M:%S}")
         elif rule.run == "retrain":
             self._ask(event, rule)
+        elif self._started:  # rows are taken in by one workflow at a time
+            return 0
         else:
             self._started.add(event.id)
             with dbos.SetWorkflowID(event.id):

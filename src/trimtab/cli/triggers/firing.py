@@ -29,7 +29,7 @@ TIME = "%Y-%m-%d %H:%M"
 def trigger(
     context: Context,
     action: Annotated[str, typer.Argument(metavar="NAME|list|show", help="Trigger to fire, list or show.")] = "list",
-    name: Annotated[str | None, typer.Argument(metavar="[TRIGGER]", help="Of show: name of the trigger.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="TRIGGER", help="Of show: name of the trigger.")] = None,
     reason: Reason = ASKED,
     key: Annotated[
         str | None,
