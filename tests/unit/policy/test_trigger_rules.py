@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import PolicyError
@@ -68,6 +68,7 @@ def test_a_time_of_day_comes_once_where_clocks_change() -> None:
     assert all(b - a == timedelta(hours=1) for a, b in pairwise(hourly))
 
 
+@settings(max_examples=40)
 @given(time=TIMES, cron=st.sampled_from(CRONS), zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]))
 def test_the_last_time_and_the_next_times_fit_together(time: datetime, cron: str, zone: str) -> None:
     rule = schedule(cron, zone)
