@@ -73,6 +73,7 @@ ARROW = "pyarrow"
 _POSTGRES = ("psycopg", "psycopg-binary")
 _GRPC = ("grpcio", "grpcio-health-checking", "grpcio-reflection")
 _KAFKA = ("confluent-kafka",)
+_CRON = ("croniter", "python-dateutil", "six")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -88,6 +89,8 @@ def gateway_packages(facts: Facts) -> list[str]:
         found |= {*_KAFKA}
     if facts.policy.serving.grpc_port is not None:
         found |= {*_GRPC}
+    if any(rule.cron is not None for rule in facts.policy.triggers.values()):
+        found |= {*_CRON}
     return sorted(found)
 
 

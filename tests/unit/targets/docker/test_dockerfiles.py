@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 
 from kit.target_projects import SHAPES, facts_of
 from trimtab.errors import DefinitionError, PolicyError
+from trimtab.policy.trigger_rules import TriggerRule
 from trimtab.targets.docker import dockerfiles
 from trimtab.targets.docker.image_packages import gateway_packages, pinned, training_packages
 
@@ -54,6 +56,14 @@ def test_packages_are_those_that_the_project_asks_for(tmp_path: Path) -> None:
     assert "libgomp1" in made["deploy/docker/gateway.Dockerfile"]
     assert 'ARG TRIMTAB="trimtab[alerts,console,kafka,postgres]==0.1.0"' in made["deploy/docker/loop.Dockerfile"]
     assert '"--grpc-port", "8081"]' in made["deploy/docker/gateway.Dockerfile"]
+
+
+def test_a_schedule_brings_its_parser_into_the_gateway(tmp_path: Path) -> None:
+    facts = facts_of("bikes", tmp_path)
+    assert "croniter" not in gateway_packages(facts)
+    rule = TriggerRule(on="schedule", cron="0 3 * * *")
+    scheduled = replace(facts, policy=facts.policy.model_copy(update={"triggers": {"nightly": rule}}))
+    assert {*gateway_packages(scheduled)} - {*gateway_packages(facts)} == {"croniter", "python-dateutil", "six"}
 
 
 def test_a_file_that_imports_a_library_at_its_top_brings_it_into_the_gateway(tmp_path: Path) -> None:
