@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from trimtab.targets import airflow, dagster, grafana
 from trimtab.targets.docker import dockerfiles
+from trimtab.targets.kubernetes import manifests
 from trimtab.targets.pipelines import github
 from trimtab.targets.project_facts import Facts
 
@@ -31,6 +32,9 @@ EXPORTS: Mapping[str, Target] = {
     "airflow": Target(files=airflow.files, about="a DAG for Airflow 3 that runs the stages of each model"),
     "dagster": Target(files=dagster.files, about="definitions for Dagster: tables, runs and what serves as assets"),
     "docker": Target(files=dockerfiles.files, about="images of gateway, loop and trainings, and a compose file"),
+    "kubernetes": Target(
+        files=manifests.files, about="a Helm chart, the same for Kustomize, an Argo CD Application, KServe"
+    ),
     "grafana": Target(
         files=lambda facts: grafana.files(facts.policy), about="a dashboard, and alerting rules for Prometheus"
     ),

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from trimtab.policy.deploy.section_ci import Ci
 from trimtab.policy.deploy.section_clouds import Aws, Gcp
+from trimtab.policy.deploy.section_kubernetes import Kubernetes
 from trimtab.policy.section import Section
 
 PythonVersion = Annotated[
@@ -30,3 +31,5 @@ class Deploy(Section):
     """Google Cloud."""
     ci: Ci = Ci()
     """The pipeline of a CI server."""
+    kubernetes: Kubernetes = Kubernetes()
+    """Kubernetes."""

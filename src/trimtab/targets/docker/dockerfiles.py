@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import PolicyError
+from trimtab.policy.environments import LOCAL, Environment, folder_of
 from trimtab.policy.model import Policy
 from trimtab.records.loop_pulse import PULSE
 from trimtab.targets.docker.image_packages import (
@@ -190,7 +191,12 @@ def arguments(policy: Policy, part: Part) -> list[str]:
 def pulse_check(policy: Policy) -> list[str]:
     """Return a command that fails when the loop has ended no step for longer than `alerts.loop_silence`."""
     silence = policy.alerts.loop_silence / MICROS["s"]
-    code = f"import os, sys, time; sys.exit(time.time() - os.stat('{STATE}/run/{PULSE}').st_mtime > {silence:g})"
+    environments = {LOCAL: Environment(), **policy.environments}
+    pulses = [f"{HOME}/{folder_of(name, each)}/run/{PULSE}" for name, each in environments.items()]
+    code = (
+        f"import os, sys, time; pulses = {pulses}; "
+        f"sys.exit(not any(os.path.exists(p) and time.time() - os.stat(p).st_mtime <= {silence:g} for p in pulses))"
+    )
     return ["python", "-c", code]
 
 

@@ -136,8 +136,8 @@ def pinned(names: Iterable[str], constraints: str) -> list[str]:
     """
     lines: dict[str, list[str]] = {}
     for line in constraints.splitlines():
-        if (name := _NAME.match(line)) is not None:
-            lines.setdefault(name[0].lower(), []).append(line)
+        if (found := _NAME.match(line)) is not None:
+            lines.setdefault(found[0].lower(), []).append(line)
     for name in names:
         if name not in lines:
             raise DefinitionError(f"package '{name}' has no pin in this release's constraints.txt; pin it there")

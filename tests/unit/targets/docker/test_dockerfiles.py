@@ -30,7 +30,7 @@ def test_hadolint_accepts_all_images(shape: str, tmp_path: Path) -> None:
     for path in written:
         (tmp_path / Path(path).name).write_text(made[path])
     hadolint = Path(sys.executable).with_name("hadolint")
-    command = [hadolint, *(Path(path).name for path in written)]
+    command = [str(hadolint), *(Path(path).name for path in written)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -70,7 +70,7 @@ def test_a_file_that_imports_a_library_at_its_top_brings_it_into_the_gateway(tmp
     facts = facts_of("bikes", tmp_path)
     model = next(iter(facts.definitions.models.values()))
     assert model.fit is not None
-    model.fit.__globals__["sklearn"] = sklearn  # type: ignore[attr-defined]  # a function has globals
+    model.fit.__globals__["sklearn"] = sklearn
     assert {"scikit-learn", "scipy", "joblib"} <= {*gateway_packages(facts)}
     assert "sklearn is here because" in dockerfiles.requirements(facts, "gateway")
 

@@ -1,0 +1,176 @@
+"""What the manifests of a project depend on: where its stores are, which secrets it names, which values a chart has.
+
+Stores in folders need one machine and one view of its processes, since LMDB and the locks go by process ids; so gateway
+and loop are then two containers of one pod. With the records in PostgreSQL, the log in Kafka and models without feature
+views, gateways are pods of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+from trimtab.definitions.secrets import Secret
+from trimtab.errors import PolicyError
+from trimtab.policy.deploy.section_kubernetes import Kubernetes
+from trimtab.policy.environments import LOCAL, ROOT, Environment
+from trimtab.policy.model import Policy
+from trimtab.targets.kubernetes.chart_values import BuiltIn, Either, Joined, Value
+from trimtab.targets.project_facts import Facts
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PASSWORD = re.compile(r"://[^/@\s:]*:(?!\$\{)[^/@\s]+@")
+STORES = ("folder", "tables", "online", "artifacts", "predictions")
+KEY = "deploy.kubernetes"
+WHERE = "trimtab.yaml"
+
+TEXT: Mapping[str, Any] = {"type": "string"}
+NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 1}
+FLAG: Mapping[str, Any] = {"type": "boolean"}
+LIST: Mapping[str, Any] = {"type": "array"}
+OBJECT: Mapping[str, Any] = {"type": "object"}
+OPTIONAL: Mapping[str, Any] = {"type": ["string", "null"]}
+QUANTITY: Mapping[str, Any] = {"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?(m|[KMGTP]i?)?$"}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A project in a cluster."""
+
+    facts: Facts
+    release: BuiltIn = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "release", BuiltIn(".Release.Name", self.facts.slug))
+
+    @property
+    def policy(self) -> Policy:
+        """trimtab.yaml, as the environment of the base has it."""
+        environment = self.facts.policy.environments.get(self.environment)
+        return self.facts.policy if environment is None else self.facts.policy.in_environment(environment)
+
+    @property
+    def asked(self) -> Kubernetes:
+        """The section of the policy."""
+        return self.facts.policy.deploy.kubernetes
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the base."""
+        return self.asked.namespace or self.facts.slug[:63].strip("-")
+
+    def namespace_of(self, environment: str) -> str:
+        """Namespace of an overlay."""
+        return f"{self.namespace[: 62 - len(environment)]}-{environment}"
+
+    @property
+    def environment(self) -> str:
+        """Environment of the policy that the base runs."""
+        return "production" if "production" in self.facts.policy.environments else LOCAL
+
+    @property
+    def apart(self) -> bool:
+        """Whether gateways are pods of their own, so that there may be several."""
+        return self.asked.replicas.max > 1
+
+    @cached_property
+    def secrets(self) -> list[str]:
+        """Names of the variables with secrets that policy and definitions refer to."""
+        found = {*_REFERENCE.findall(self.facts.policy_text)}
+        for source in self.facts.definitions.sources.values():
+            found |= {*_secrets(source)}
+        return sorted(found)
+
+    def name(self, part: str = "") -> Joined:
+        """Return the name of an object: that of the release, and a part."""
+        return Joined(f"%s-{part}" if part else "%s", (self.release,))
+
+    def image(self, part: str) -> Joined:
+        """Return the image of a part."""
+        repository = Value(
+            "image.repository", self.facts.image, "Repository of the images, without part and tag.", TEXT
+        )
+        tag = Value("image.tag", "", "Tag of the images; empty, the appVersion of the chart.", TEXT)
+        version = BuiltIn(".Chart.AppVersion", self.facts.version)
+        return Joined(f"%s-{part}:%s", (repository, Either(tag, version)))
+
+    def labels(self, component: str | None = None) -> dict[str, Any]:
+        """Return the labels of an object, by which selectors find pods, too."""
+        found = {"app.kubernetes.io/name": self.facts.slug, "app.kubernetes.io/instance": self.release}
+        return found if component is None else {**found, "app.kubernetes.io/component": component}
+
+    def metadata(self, part: str = "", component: str | None = None, **further: Any) -> dict[str, Any]:
+        """Return the metadata of an object."""
+        return {"name": self.name(part), "labels": self.labels(component), **further}
+
+
+def check(cluster: Cluster) -> None:
+    """Raise PolicyError for what a cluster cannot run as the policy says it."""
+    policy, asked = cluster.facts.policy, cluster.asked
+    if len(cluster.facts.slug) > 40:
+        raise PolicyError(
+            f"{WHERE}: project: '{policy.project}' is too long for names in a cluster; expected at most 40 letters"
+        )
+    for key, url in _urls(policy):
+        if _PASSWORD.search(url):
+            raise PolicyError(
+                f"{WHERE}: {key}: holds a password, which would stand in a ConfigMap; write the variable that holds "
+                "it, such as ${DATABASE_PASSWORD}"
+            )
+    exported = {name: each for name, each in policy.environments.items() if name != LOCAL} or {LOCAL: Environment()}
+    for name, each in exported.items():
+        for store in STORES:
+            place = getattr(each, store)
+            if place is not None and "://" not in place and place.removeprefix("./").split("/")[0] != ROOT:
+                raise PolicyError(
+                    f"{WHERE}: environments.{name}.{store}: '{place}' is on no volume; expected a folder in {ROOT}, "
+                    f"such as {ROOT}/{name}"
+                )
+        if asked.replicas.max > 1:
+            _expect_shared(f"environments.{name}", each)
+    if asked.replicas.max > 1:
+        for model in cluster.facts.definitions.models.values():
+            if model.views:
+                raise PolicyError(
+                    f"{WHERE}: {KEY}.replicas.max: {asked.replicas.max} gateways cannot share the values of feature "
+                    f"views, which model '{model.name}' reads and which lie in a folder of one machine; expected 1, "
+                    "and serving.workers for more processes"
+                )
+
+
+def _expect_shared(key: str, environment: Environment) -> None:
+    for store, scheme, words in (("metadata", "postgresql", "PostgreSQL"), ("predictions", "kafka", "Kafka")):
+        if not (getattr(environment, store) or "").startswith(scheme):
+            raise PolicyError(
+                f"{WHERE}: {KEY}.replicas.max: several gateways need {key}.{store} in {words}, which several machines "
+                f"can share; expected 1, or {store}: {scheme}://..."
+            )
+
+
+def _urls(policy: Policy) -> Iterator[tuple[str, str]]:
+    for name, each in policy.environments.items():
+        for key in ("metadata", "predictions", "stream", "tracking"):
+            if (url := getattr(each, key)) is not None:
+                yield f"environments.{name}.{key}", url
+    for name, channel in policy.alerts.channels.items():
+        yield f"alerts.channels.{name}.url", str(channel.url)
+
+
+def _secrets(part: Any) -> Iterator[str]:
+    """Yield the names of the secrets that a part of a definition refers to."""
+    if isinstance(part, Secret):
+        yield part.name
+    elif isinstance(part, str):
+        yield from _REFERENCE.findall(part)
+    elif isinstance(part, Mapping):
+        for each in part.values():
+            yield from _secrets(each)
+    elif isinstance(part, (list, tuple)):
+        for each in part:
+            yield from _secrets(each)
+    elif is_dataclass(part):
+        for each in fields(part):
+            yield from _secrets(getattr(part, each.name))

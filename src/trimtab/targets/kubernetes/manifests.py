@@ -1,0 +1,175 @@
+"""The files for Kubernetes: a chart, a base with overlays for Kustomize, an Application of Argo CD, KServe."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from trimtab.policy.environments import LOCAL
+from trimtab.targets.kept_regions import region
+from trimtab.targets.kubernetes import inference_services
+from trimtab.targets.kubernetes.chart_values import (
+    Resource,
+    plain,
+    template,
+    values_of,
+    values_schema,
+    values_table,
+    values_yaml,
+)
+from trimtab.targets.kubernetes.deployment_facts import Cluster, check
+from trimtab.targets.kubernetes.gateway_traffic import traffic
+from trimtab.targets.kubernetes.workloads import workloads
+from trimtab.targets.project_facts import Facts
+from trimtab.targets.yaml_text import header, yaml_file
+
+FOLDER = "deploy/kubernetes"
+TARGET = "kubernetes"
+STAGES = ("staging", "production")
+"""Overlays of a project that names no environments."""
+_README = """\
+<!-- Written by trimtab export kubernetes from trimtab.yaml; change that, and write it again. -->
+# {project}
+
+Gateway and loop of project {project}. The Secret `{secret}` with the variables that the policy names is yours to make.
+
+```sh
+helm install {slug} deploy/kubernetes/chart --namespace {namespace} --create-namespace --set image.tag=TAG
+```
+
+{table}"""
+
+
+def files(facts: Facts) -> dict[str, str]:
+    """Return the files by path. Raises PolicyError for what a cluster cannot run as the policy says it."""
+    cluster = Cluster(facts)
+    check(cluster)
+    resources = [*workloads(cluster), *traffic(cluster)]
+    found = {**_chart(cluster, resources), **_base(cluster, resources)}
+    named = [name for name in facts.policy.environments if name != LOCAL] or [*STAGES]
+    for name in named:
+        found |= _overlay(cluster, name)
+    if cluster.asked.repository is not None:
+        found[f"{FOLDER}/argocd/application.yaml"] = yaml_file(TARGET, _application(cluster, cluster.asked.repository))
+    return found | {f"{FOLDER}/{path}": text for path, text in inference_services.files(cluster).items()}
+
+
+def resources_of(facts: Facts) -> list[dict[str, Any]]:
+    """Return the objects of the base, which are those of the chart with its default values."""
+    cluster = Cluster(facts)
+    return [plain(each.content) for each in [*workloads(cluster), *traffic(cluster)] if _is_there(each)]
+
+
+def _is_there(resource: Resource) -> bool:
+    return resource.when is None or bool(resource.when.default)
+
+
+def _chart(cluster: Cluster, resources: list[Resource]) -> dict[str, str]:
+    facts, values = cluster.facts, values_of(resources)
+    about = {
+        "apiVersion": "v2",
+        "name": facts.slug,
+        "description": f"Gateway and loop of project {facts.policy.project}",
+        "type": "application",
+        "version": facts.version,
+        "appVersion": facts.version,
+        "kubeVersion": ">=1.27.0-0",
+        "keywords": ["mlops", "trimtab"],
+    }
+    readme = _README.format(
+        namespace=cluster.namespace,
+        project=facts.policy.project,
+        secret=cluster.asked.secret or f"{facts.slug}-secrets",
+        slug=facts.slug,
+        table=values_table(values),
+    )
+    texts = {
+        "Chart.yaml": yaml_file(TARGET, about),
+        "values.yaml": header(TARGET, "Put values of yours into a file of your own: --values FILE.")
+        + values_yaml(values),
+        "values.schema.json": json.dumps(values_schema(values), indent=2, ensure_ascii=False) + "\n",
+        "README.md": readme,
+        ".helmignore": header(TARGET) + "README.md\n*.bak\n",
+        **{f"templates/{each.file}.yaml": header(TARGET) + template(each) for each in resources},
+    }
+    return {f"{FOLDER}/chart/{path}": text for path, text in texts.items()}
+
+
+def _base(cluster: Cluster, resources: list[Resource]) -> dict[str, str]:
+    there = [each for each in resources if _is_there(each)]
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": cluster.namespace,
+        "resources": [f"{each.file}.yaml" for each in there],
+    }
+    found = {f"{each.file}.yaml": yaml_file(TARGET, plain(each.content)) for each in there}
+    found["kustomization.yaml"] = yaml_file(TARGET, kustomization) + region("kustomization")
+    return {f"{FOLDER}/base/{path}": text for path, text in found.items()}
+
+
+def _overlay(cluster: Cluster, name: str) -> dict[str, str]:
+    """Return an overlay: a namespace of its own, an environment, the tag of the images."""
+    facts = cluster.facts
+    environment = name if name in facts.policy.environments else cluster.environment
+    patch = [{"op": "replace", "path": "/data/TRIMTAB_ENV", "value": environment}]
+    parts, namespace = ("gateway", "loop", "training"), cluster.namespace_of(name)
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": namespace,
+        "resources": ["../../base", "namespace.yaml"],
+        "images": [{"name": f"{facts.image}-{part}", "newTag": facts.version} for part in parts],
+        "patches": [
+            {
+                "target": {"kind": "ConfigMap", "name": f"{facts.slug}-environment"},
+                "patch": json.dumps(patch),
+            }
+        ],
+    }
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    space = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": namespace, "labels": labels},
+    }
+    note = "CI sets the tag: kustomize edit set image, or IMAGE_TAG in its own steps."
+    texts = {
+        "kustomization.yaml": yaml_file(TARGET, kustomization, notes=[note]) + region("kustomization"),
+        "namespace.yaml": yaml_file(TARGET, space),
+    }
+    return {f"{FOLDER}/overlays/{name}/{path}": text for path, text in texts.items()}
+
+
+def _application(cluster: Cluster, repository: str) -> dict[str, Any]:
+    """Return an Application of Argo CD that keeps the cluster as the production overlay says."""
+    facts = cluster.facts
+    named = [name for name in facts.policy.environments if name != LOCAL] or [*STAGES]
+    overlay = "production" if "production" in named else named[-1]
+    path = f"{FOLDER}/overlays/{overlay}"
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": {
+            "name": facts.slug,
+            "namespace": "argocd",
+            "finalizers": ["resources-finalizer.argocd.argoproj.io"],
+        },
+        "spec": {
+            "project": "default",
+            "source": {
+                "repoURL": repository,
+                "targetRevision": "HEAD",
+                "path": f"{facts.subfolder}/{path}" if facts.subfolder else path,
+            },
+            "destination": {
+                "server": "https://kubernetes.default.svc",
+                "namespace": cluster.namespace_of(overlay),
+            },
+            "syncPolicy": {
+                "automated": {"prune": False, "selfHeal": True},
+                "syncOptions": ["CreateNamespace=false", "ServerSideApply=true"],
+                "retry": {"limit": 5, "backoff": {"duration": "10s", "factor": 2, "maxDuration": "3m"}},
+            },
+        },
+    }

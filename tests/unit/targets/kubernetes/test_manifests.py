@@ -1,0 +1,304 @@
+"""Manifests: taken by Kubernetes' own schemas, documented, refused where no cluster could run them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from kit.target_projects import SHAPES, facts_of
+from trimtab.errors import PolicyError
+from trimtab.serving.protocols import health
+from trimtab.targets.kubernetes import manifests
+from trimtab.targets.kubernetes.manifests import FOLDER
+from trimtab.targets.kubernetes.workloads import LEAVES_S
+from trimtab.targets.project_facts import Facts
+
+VERSIONS = ("1.29", "1.33", "1.37")
+FULL = """
+deploy:
+  image: registry.example.com/shop
+  kubernetes:
+    namespace: shop
+    replicas: { min: 2, max: 5 }
+    cpu: 2
+    memory: 3GiB
+    storage: { size: 20GiB, storage_class: fast }
+    ingress: { host: shop.example.com, ingress_class: nginx, tls_secret: shop-tls }
+    callers: [web]
+    service_monitor: true
+    ingest: "15 * * * *"
+    repository: https://git.example.com/shop/models.git
+"""
+CRDS: dict[str, dict[str, set[str]]] = {
+    "ServiceMonitor": {
+        "spec": {"selector", "endpoints"},
+        "spec.endpoints": {"port", "path", "interval", "scheme", "tlsConfig", "authorization"},
+    },
+    "HTTPRoute": {
+        "spec": {"parentRefs", "hostnames", "rules"},
+        "spec.rules": {"backendRefs"},
+        "spec.rules.backendRefs": {"name", "port", "weight"},
+    },
+    "Application": {
+        "spec": {"project", "source", "destination", "syncPolicy"},
+        "spec.source": {"repoURL", "targetRevision", "path"},
+        "spec.destination": {"server", "namespace"},
+        "spec.syncPolicy": {"automated", "syncOptions", "retry"},
+    },
+    "InferenceService": {
+        "spec": {"predictor"},
+        "spec.predictor": {"minReplicas", "maxReplicas", "canaryTrafficPercent", "model"},
+        "spec.predictor.model": {"modelFormat", "runtime", "protocolVersion", "storageUri"},
+    },
+    "ServingRuntime": {
+        "spec": {"annotations", "supportedModelFormats", "protocolVersions", "containers"},
+        "spec.supportedModelFormats": {"name", "version", "autoSelect", "priority"},
+    },
+}
+"""Fields that the published definitions of these kinds have; the schemas of Kubernetes hold none of them."""
+
+
+def documents(made: dict[str, str], under: str) -> list[dict[str, Any]]:
+    """Return all objects in the YAML files below a folder."""
+    texts = [text for path, text in made.items() if path.startswith(f"{FOLDER}/{under}") and path.endswith(".yaml")]
+    return [each for text in texts for each in yaml.safe_load_all(text) if each.get("kind") != "Kustomization"]
+
+
+def kind(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the only object of a kind."""
+    (found,) = [each for each in objects if each["kind"] == name]
+    return found
+
+
+def project(shape: str, folder: Path) -> Facts:
+    """Return a project; the one with several models has every key of the section."""
+    return facts_of(shape, folder, FULL if shape == "several" else "")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kubernetes_takes_every_object(shape: str, tmp_path: Path) -> None:
+    made = manifests.files(project(shape, tmp_path))
+    objects = documents(made, "base") + documents(made, "overlays")
+    checked = [each for each in objects if each["kind"] not in CRDS]
+    assert {"Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"} <= {each["kind"] for each in checked}
+    for version in VERSIONS:
+        for each in checked:
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_a_wrong_type_does_not_pass(tmp_path: Path) -> None:
+    made = manifests.files(project("flights", tmp_path))
+    deployment = kind(documents(made, "base"), "Deployment")
+    deployment["spec"]["replicas"] = "three"
+    with pytest.raises(kubernetes_validate.ValidationError, match="three"):
+        kubernetes_validate.validate(deployment, VERSIONS[0], strict=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_objects_of_other_projects_have_their_published_fields(shape: str, tmp_path: Path) -> None:
+    made = manifests.files(project(shape, tmp_path))
+    objects = [each for under in ("base", "argocd", "kserve") for each in documents(made, under)]
+    for each in objects:
+        for path, fields in CRDS.get(each["kind"], {}).items():
+            for part in _at([each], path.split(".")):
+                assert {*part} <= fields, (each["kind"], path)
+    names = {each["metadata"]["name"] for each in objects if each["kind"] == "InferenceService"}
+    assert len(names) == 2 * len(project(shape, tmp_path / "again").definitions.models)
+
+
+def _at(parts: list[Any], path: list[str]) -> list[Any]:
+    if not path:
+        return [inner for part in parts for inner in (part if isinstance(part, list) else [part])]
+    flat = [inner for part in parts for inner in (part if isinstance(part, list) else [part])]
+    return _at([part[path[0]] for part in flat if path[0] in part], path[1:])
+
+
+@pytest.mark.parametrize("shape", ["flights", "several"])
+def test_kustomize_builds_base_and_overlays(shape: str, tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not on the PATH")
+    made = manifests.files(project(shape, tmp_path))
+    for path, text in made.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    def build(under: str) -> list[dict[str, Any]]:
+        command = [kubectl, "kustomize", str(tmp_path / FOLDER / under)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return list(yaml.safe_load_all(done.stdout))
+
+    objects = build("base")
+    assert len(objects) == len(documents(made, "base"))
+    overlay = build("overlays/production")
+    assert len(overlay) == len(objects) + 1
+    data = [each["data"] for each in overlay if each["metadata"]["name"].endswith("-environment")]
+    assert data[0]["TRIMTAB_ENV"] == ("production" if shape == "several" else "local")
+    assert kind(overlay, "Namespace")["metadata"]["name"].endswith("-production")
+    spaces = {each["metadata"].get("namespace") for each in overlay if each["kind"] != "Namespace"}
+    assert spaces == {kind(overlay, "Namespace")["metadata"]["name"]}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_value_is_documented_and_has_a_schema(shape: str, tmp_path: Path) -> None:
+    made = manifests.files(project(shape, tmp_path))
+    values, readme = made[f"{FOLDER}/chart/values.yaml"], made[f"{FOLDER}/chart/README.md"]
+    table = dict(re.findall(r"^\| `([\w.]+)` \| .* \| (.+) \|$", readme, re.MULTILINE))
+    schema = json.loads(made[f"{FOLDER}/chart/values.schema.json"])
+
+    def leaves(tree: dict[str, Any], schema: dict[str, Any], above: str = "") -> list[str]:
+        assert schema["additionalProperties"] is False
+        found = []
+        for name, value in tree.items():
+            of = schema["properties"][name]
+            inner = isinstance(value, dict) and "properties" in of
+            found += leaves(value, of, f"{above}{name}.") if inner else [above + name]
+            assert inner or of["description"] == table[above + name]
+        return found
+
+    assert leaves(yaml.safe_load(values), schema) == [*table]
+    for about in table.values():
+        assert f"# {about}\n" in values
+    used = {
+        key for path, text in made.items() if "/templates/" in path for key in re.findall(r"\.Values\.([\w.]+)", text)
+    }
+    assert used == {*table}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pods_are_restricted_and_name_no_secret_s_value(shape: str, tmp_path: Path) -> None:
+    facts = project(shape, tmp_path)
+    objects = documents(manifests.files(facts), "base")
+    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] in ("Deployment", "Job")]
+    pods += [each["spec"]["jobTemplate"]["spec"]["template"]["spec"] for each in objects if each["kind"] == "CronJob"]
+    assert len(pods) == (4 if shape == "several" else 2)
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            secrets = [each for each in container["env"] if "valueFrom" in each]
+            assert [each["name"] for each in secrets] == (["SLACK_TOKEN"] if shape == "several" else [])
+            assert all(each["valueFrom"]["secretKeyRef"]["name"] == "parcel-shop-secrets" for each in secrets)
+    assert "Secret" not in {each["kind"] for each in objects}
+    gateway = next(each for pod in pods for each in pod["containers"] if each["name"] == "gateway")
+    opened = {"name": "TRIMTAB_CONTAINER", "value": "kubernetes"}
+    assert (opened in gateway["env"]) == (facts.policy.serving.authentication == "none")
+
+
+def test_probes_ask_what_the_gateway_answers_and_stopping_takes_as_long_as_draining(tmp_path: Path) -> None:
+    paths = {route.path for route in health.routes(None)}  # type: ignore[arg-type]  # nothing is asked of it
+    for shape, grace in (("flights", LEAVES_S + 10 + 10), ("several", 5 + 20 + 10)):
+        objects = documents(manifests.files(project(shape, tmp_path / shape)), "base")
+        pod = next(
+            each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-gateway")
+        )["spec"]["template"]["spec"]
+        gateway = pod["containers"][0]
+        probes = [gateway[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")]
+        assert {*probes} <= paths
+        assert probes[1] == "/v2/health/live", "a model that cannot be loaded is no reason to restart"
+        assert pod["terminationGracePeriodSeconds"] == grace
+        assert ("lifecycle" in gateway) == (shape == "flights"), "the policy's drain_delay takes the place of a pause"
+
+
+def test_stores_in_folders_have_one_pod_with_one_view_of_processes(tmp_path: Path) -> None:
+    objects = documents(manifests.files(project("flights", tmp_path)), "base")
+    deployment = kind(objects, "Deployment")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    pod = deployment["template"]["spec"]
+    assert pod["shareProcessNamespace"] is True
+    assert [each["name"] for each in pod["containers"]] == ["gateway", "loop"]
+    assert "HorizontalPodAutoscaler" not in {each["kind"] for each in objects}
+    job = kind(objects, "Job")["spec"]["template"]["spec"]
+    (near,) = job["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert near["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_stores_that_machines_share_have_several_gateways_and_one_loop(tmp_path: Path) -> None:
+    objects = documents(manifests.files(project("several", tmp_path)), "base")
+    gateway, loop = (each for each in objects if each["kind"] == "Deployment")
+    assert "replicas" not in gateway["spec"], "the autoscaler sets it"
+    assert (loop["spec"]["replicas"], loop["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    scaler = kind(objects, "HorizontalPodAutoscaler")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 5)
+    assert [each["type"] for each in scaler["metrics"]] == ["Resource", "Pods"]
+    assert len(gateway["spec"]["template"]["spec"]["topologySpreadConstraints"]) == 2
+    mounts = {
+        each["mountPath"]: each["name"] for each in gateway["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    }
+    assert mounts["/project/.trimtab/environments/production/run"] == "run", "no other gateway's counts and orders"
+    claim = kind(objects, "PersistentVolumeClaim")["spec"]
+    assert (claim["accessModes"], claim["storageClassName"]) == (["ReadWriteMany"], "fast")
+    kinds = {each["kind"] for each in objects}
+    assert {"Ingress", "ServiceMonitor", "CronJob"} <= kinds
+    assert "HTTPRoute" not in kinds
+    callers = kind(objects, "NetworkPolicy")["spec"]["ingress"][0]["from"]
+    assert callers[1] == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "web"}}}
+
+
+def test_kserve_splits_as_the_policy_says(tmp_path: Path) -> None:
+    facts = facts_of("flights", tmp_path)
+    objects = documents(manifests.files(facts), "kserve")
+    services = [each for each in objects if each["kind"] == "InferenceService"]
+    assert [each["spec"]["predictor"].get("canaryTrafficPercent") for each in services] == [10, None]
+    weights = [each["weight"] for each in kind(objects, "HTTPRoute")["spec"]["rules"][0]["backendRefs"]]
+    assert weights == [900, 100]
+    assert all(
+        each["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "RawDeployment" for each in services
+    )
+    runtime = kind(objects, "ServingRuntime")["spec"]
+    assert runtime["containers"][0]["args"][:2] == ["serve", "/mnt/models"]
+    assert services[0]["spec"]["predictor"]["model"]["runtime"] == kind(objects, "ServingRuntime")["metadata"]["name"]
+
+
+ASKED = "\ndeploy: {{ kubernetes: {{ {} }} }}\n"
+SHARED = "\nenvironments: { production: { metadata: postgresql://db/x, predictions: kafka://k:9092/p } }\n"
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        (ASKED.format("replicas: { max: 3 }"), "several gateways need environments.local.metadata in PostgreSQL"),
+        (ASKED.format("replicas: { max: 3 }") + SHARED, "feature views, which model 'delay' reads"),
+        (ASKED.format("replicas: { min: 3, max: 2 }"), "max 2 is less than min 3"),
+        (ASKED.format("replicas: { max: three }"), "deploy.kubernetes.replicas.max"),
+        (ASKED.format("cpu: 500MB"), "'500MB' is no number of cores; expected such as 500m or 2"),
+        (ASKED.format("ingest: hourly"), "'hourly' is no schedule; expected five fields"),
+        (ASKED.format("replica: {}"), "Did you mean 'replicas'?"),
+        (ASKED.format('repository: "https://me:secret@git.example.com/x"'), "repository holds a password"),
+        (
+            "\nenvironments: { staging: { metadata: postgresql://u:secret@db/x } }\n",
+            "environments.staging.metadata: holds",
+        ),
+        ("\nenvironments: { staging: { tables: /srv/tables } }\n", "'/srv/tables' is on no volume"),
+    ],
+)
+def test_what_no_cluster_can_run_is_refused_before_any_file_is_made(policy: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(PolicyError) as refused:
+        manifests.files(facts_of("flights", tmp_path, policy))
+    assert says in str(refused.value)
+    assert "u:secret" not in str(refused.value)
+
+
+def test_the_same_policy_gives_the_same_bytes_and_a_policy_may_hold_braces(tmp_path: Path) -> None:
+    facts = facts_of("several", tmp_path, FULL)
+    braces = replace(facts, policy_text=facts.policy_text + "# {{ .Values.x }}\n")
+    assert manifests.files(braces) == manifests.files(braces)
+    chart = {path: text for path, text in manifests.files(braces).items() if "/templates/" in path}
+    assert not any(".Values.x " in text for text in chart.values())
