@@ -32,11 +32,11 @@ EXPORTS: Mapping[str, Target] = {
     "airflow": Target(files=airflow.files, about="a DAG for Airflow 3 that runs the stages of each model"),
     "dagster": Target(files=dagster.files, about="definitions for Dagster: tables, runs and what serves as assets"),
     "docker": Target(files=dockerfiles.files, about="images of gateway, loop and trainings, and a compose file"),
-    "kubernetes": Target(
-        files=manifests.files, about="a Helm chart, the same for Kustomize, an Argo CD Application, KServe"
-    ),
     "grafana": Target(
         files=lambda facts: grafana.files(facts.policy), about="a dashboard, and alerting rules for Prometheus"
+    ),
+    "kubernetes": Target(
+        files=manifests.files, about="a Helm chart, the same for Kustomize, an Argo CD Application, KServe"
     ),
 }
 """Systems of `trimtab export`."""
