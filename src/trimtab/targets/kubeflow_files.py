@@ -1,0 +1,36 @@
+"""A pipeline of Kubeflow Pipelines 2 whose components run the verbs of the stages. Pure.
+
+`python deploy/kubeflow/pipeline.py` compiles it with kfp; the text depends on the policy alone.
+"""
+
+from __future__ import annotations
+
+from trimtab.errors import DefinitionError
+from trimtab.targets.filled_templates import filled
+from trimtab.targets.project_facts import Facts
+
+PIPELINE = "deploy/kubeflow/pipeline.py"
+
+
+def files(facts: Facts) -> dict[str, str]:
+    """Return the text of each file by its path in the project. Raises DefinitionError without a model."""
+    models = model_names(facts, "kubeflow")
+    training = facts.policy.training
+    text = filled(
+        "kubeflow_pipeline",
+        PROJECT=facts.policy.project,
+        SLUG=facts.slug,
+        IMAGE=facts.image,
+        CLAIM=training.claim or f"{facts.slug}-state",
+        MODELS=repr(models).replace("'", '"'),
+        MEMORY="None" if training.memory is None else f'"{-(-training.memory // 10**6)}M"',
+        ENVIRONMENT="production" if "production" in facts.policy.environments else "local",
+    )
+    return {PIPELINE: text}
+
+
+def model_names(facts: Facts, target: str) -> list[str]:
+    """Return the models of a project, in the order of definitions.py. Raises DefinitionError when there is none."""
+    if not facts.definitions.models:
+        raise DefinitionError(f"definitions.py: no model to export to {target}; add one with: tt.Model(...)")
+    return list(facts.definitions.models)
