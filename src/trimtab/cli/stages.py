@@ -27,6 +27,7 @@ from trimtab.app.stages.view_changes import refuse_lost_views
 from trimtab.bundle.spec import read_spec
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json
 from trimtab.cli.data.validate import VERDICT_STYLE, show_checks
+from trimtab.cli.delivery.training_alone import sagemaker_folder, train_for_sagemaker, train_into
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say, write_file
 from trimtab.cli.views import counted, table
@@ -102,11 +103,33 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write a Dockerfile and a Kubernetes Job for it; nothing is trained here."),
     ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Run all stages on fresh stores, and write the bundle and the verdicts into this folder alone.",
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE=FOLDER", help="With --into: a folder with the source's files.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --into: use nothing that became known later.")
+    ] = None,
 ) -> None:
     """Train on the newest training set, where `training.on` says.
 
-    The same data, code, parameters and seed give the same run.
+    The same data, code, parameters and seed give the same run. In a training container of SageMaker, its contract
+    says what is trained.
     """
+    if into is None and (data or as_of):
+        raise UsageError("--data and --as-of go with --into")
+    if into is not None:
+        train_into(context, into, data or (), as_of)
+        return
+    if (base := sagemaker_folder()) is not None:
+        train_for_sagemaker(context, base)
+        return
     ws, model = context.workspace, context.definition
     require_trainer(ws.project, model)
     version = find_dataset(ws, dataset, model.name) if dataset else pipeline.newest(ws, DatasetVersion, model.name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from trimtab.targets import airflow, dagster, grafana
+from trimtab.targets.clouds import kubeflow_files, sagemaker_files
 from trimtab.targets.docker import dockerfiles
 from trimtab.targets.kubernetes import manifests
 from trimtab.targets.pipelines import github
@@ -37,6 +38,12 @@ EXPORTS: Mapping[str, Target] = {
     ),
     "kubernetes": Target(
         files=manifests.files, about="a Helm chart, the same for Kustomize, an Argo CD Application, KServe"
+    ),
+    "kubeflow": Target(
+        files=kubeflow_files.files, about="a pipeline of Kubeflow Pipelines 2 whose components run the stages"
+    ),
+    "sagemaker": Target(
+        files=sagemaker_files.files, about="pipelines, endpoints with variants and roles of SageMaker, and deploy.py"
     ),
 }
 """Systems of `trimtab export`."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trimtab.app.delivery import promotion
+from trimtab.app.delivery.packed_bundles import PackedRevision, pack_serving
 from trimtab.app.operations import rollout_orders
 from trimtab.app.operations.actors import local_actor
 from trimtab.app.project.project import open_project
@@ -78,14 +80,29 @@ def history(
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="Only the revision that served at a time.")
     ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the bundles that serve now into this folder, each as a .tar.gz."),
+    ] = None,
 ) -> None:
     """List what has served, and who asked for it and why.
 
-    Shows every revision, newest first.
+    Shows every revision, newest first; with --pack what serves now, and the archives.
     """
     ws, name = context.workspace, context.definition.name
+    if pack is not None:
+        if at is not None:
+            raise UsageError("--pack and --at exclude each other")
+        context.show(pack_serving(ws, name, pack), _show_packed)
+        return
     revisions = open_rollouts(ws, name).history()
     time = option_time("--at", at)
     if time is not None:
         revisions = [each for each in revisions if each.created_at <= time][:1]
     context.show(revisions, partial(show_revisions, console))
+
+
+def _show_packed(revision: PackedRevision) -> None:
+    console.print(f"revision {revision.number} of {revision.model}")
+    for each in revision.bundles:
+        console.print(f"  {each.role:<11} {each.weight:g} %  {each.archive}", soft_wrap=True)

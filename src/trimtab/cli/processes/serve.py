@@ -65,8 +65,10 @@ def serve(
     contract = container_contract(settings.read())
     if contract is not None:
         typer.echo(f"serving for {contract.platform}: {contract.reason}", err=True)
-    if path is None and contract is not None and contract.model and not (context.project / POLICY).is_file():
-        path = Path(contract.model)
+    if path is None and contract is not None and contract.model:
+        brought = Path(contract.model)  # a platform that brings a model means it, though the image holds a project
+        if not (context.project / POLICY).is_file() or (brought.is_dir() and any(brought.iterdir())):
+            path = brought
     if path is None:
         if log or trust or task or signed_by or tls_certificate or tls_key:
             alone = "--log, --trust, --task, --signed-by, --tls-certificate, --tls-key"

@@ -18,7 +18,8 @@ Platform = Literal["sagemaker", "vertex", "docker", "kubernetes", "kserve"]
 PLATFORMS: tuple[Platform, ...] = ("sagemaker", "vertex", "docker", "kubernetes", "kserve")
 ANY_ADDRESS = "0.0.0.0"
 PORT = 8080
-SAGEMAKER_MODEL = "/opt/ml/model"
+SAGEMAKER_MODEL = "model"
+"""Folder of the model below SAGEMAKER_BASE_DIR, which is /opt/ml."""
 SAGEMAKER_BODY = 25 * 2**20
 """The largest payload that the documentation of real-time endpoints has ever named."""
 KSERVE_MODEL = "/mnt/models"
@@ -49,7 +50,7 @@ def container_contract(settings: Settings) -> ContainerContract | None:
         return ContainerContract(
             platform=platform,
             port=_port("SAGEMAKER_BIND_TO_PORT", settings.sagemaker_port, PORT),
-            model=SAGEMAKER_MODEL,
+            model=str(settings.sagemaker_folder / SAGEMAKER_MODEL),
             health="/ping",
             predict="/invocations",
             max_body=SAGEMAKER_BODY,

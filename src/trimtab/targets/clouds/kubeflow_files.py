@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from trimtab.errors import DefinitionError
+from trimtab.targets.clouds.cloud_places import models_of
 from trimtab.targets.filled_templates import filled
 from trimtab.targets.project_facts import Facts
 
@@ -14,7 +14,7 @@ PIPELINE = "deploy/kubeflow/pipeline.py"
 
 def files(facts: Facts) -> dict[str, str]:
     """Return the text of each file by its path in the project. Raises DefinitionError without a model."""
-    models = model_names(facts, "kubeflow")
+    models = [model.name for model in models_of(facts, "kubeflow")]
     training = facts.policy.training
     text = filled(
         "kubeflow_pipeline",
@@ -27,10 +27,3 @@ def files(facts: Facts) -> dict[str, str]:
         ENVIRONMENT="production" if "production" in facts.policy.environments else "local",
     )
     return {PIPELINE: text}
-
-
-def model_names(facts: Facts, target: str) -> list[str]:
-    """Return the models of a project, in the order of definitions.py. Raises DefinitionError when there is none."""
-    if not facts.definitions.models:
-        raise DefinitionError(f"definitions.py: no model to export to {target}; add one with: tt.Model(...)")
-    return list(facts.definitions.models)

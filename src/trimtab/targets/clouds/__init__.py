@@ -1,0 +1,1 @@
+"""Files for platforms that run pipelines and endpoints: Kubeflow, SageMaker, Vertex AI."""

@@ -1,0 +1,50 @@
+"""The pipeline for Kubeflow: a program that Python reads, of all models. make test-exports compiles and runs it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from kit.target_facts import NONE, facts
+from trimtab.errors import DefinitionError
+from trimtab.targets import kubeflow_files
+
+POLICY = """
+project: Order Values
+training: { memory: 2GiB }
+environments: { production: { metadata: "postgresql://db/trimtab" } }
+deploy: { image: registry.example.com/team/orders }
+"""
+
+
+def constants(text: str) -> dict[str, object]:
+    """Return the constants that the program assigns literally."""
+    found: dict[str, object] = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                continue
+    return found
+
+
+def test_the_pipeline_has_the_models_and_the_limits_of_the_project(tmp_path: Path) -> None:
+    text = kubeflow_files.files(facts(tmp_path, POLICY))["deploy/kubeflow/pipeline.py"]
+    found = constants(text)
+    assert found["MODELS"] == ["order_value", "size"]
+    assert (found["CLAIM"], found["MEMORY"]) == ("order-values-state", "2148M")
+    assert '"registry.example.com/team/orders-training:"' in text
+    assert 'environment: str = "production"' in text
+    assert "@" not in text.replace("@dsl.", "")
+
+
+def test_the_same_policy_gives_the_same_text(tmp_path: Path) -> None:
+    assert kubeflow_files.files(facts(tmp_path, POLICY)) == kubeflow_files.files(facts(tmp_path, POLICY))
+
+
+def test_a_project_without_models_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match="no model to export to kubeflow"):
+        kubeflow_files.files(facts(tmp_path, POLICY, NONE))
