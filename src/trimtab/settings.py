@@ -46,8 +46,8 @@ class Settings:
     """File of a job of GitHub Actions to which `trimtab summary` appends Markdown; None appends to none."""
 
     container: str | None = field(default=None, metadata={"env": "TRIMTAB_CONTAINER"})
-    """The platform in whose container this process serves or trains: sagemaker, vertex, docker, kubernetes or kserve. Its network
-    is then the only way to a gateway, which may listen on all addresses without tokens."""
+    """The platform in whose container this process serves or trains: sagemaker, vertex, docker, kubernetes or kserve.
+    Its network is then the only way to a gateway, which may listen on all addresses without tokens."""
 
     sagemaker_folder: Path = field(default=Path("/opt/ml"), metadata={"env": "SAGEMAKER_BASE_DIR"})
     """Folder of SageMaker's files in its containers."""

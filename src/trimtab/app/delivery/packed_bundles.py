@@ -63,11 +63,14 @@ def pack_serving(workspace: Workspace, model: str, folder: Path) -> PackedRevisi
 
 def _pack(bundle: Path, archive: Path) -> None:
     part = archive.with_suffix(".part")
-    with part.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w") as tar:
-            for path in sorted(each for each in bundle.rglob("*") if each.is_file()):
-                member = tarfile.TarInfo(path.relative_to(bundle).as_posix())
-                member.size, member.mode = path.stat().st_size, 0o644
-                with path.open("rb") as content:
-                    tar.addfile(member, content)
+    with (
+        part.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as tar,
+    ):
+        for path in sorted(each for each in bundle.rglob("*") if each.is_file()):
+            member = tarfile.TarInfo(path.relative_to(bundle).as_posix())
+            member.size, member.mode = path.stat().st_size, 0o644
+            with path.open("rb") as content:
+                tar.addfile(member, content)
     part.replace(archive)

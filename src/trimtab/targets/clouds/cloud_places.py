@@ -120,8 +120,14 @@ def remote_folders(facts: Facts, scheme: str) -> list[str]:
 
 
 def _file_sources(facts: Facts, model: Model) -> Iterable[FileSource]:
-    sources = [model.examples, *(view.source for view in model.views), *([model.outcomes.source] if model.outcomes else [])]
-    found: Sequence[object] = [facts.definitions.sources.get(name) for name in dict.fromkeys(each.name for each in sources)]
+    sources = [
+        model.examples,
+        *(view.source for view in model.views),
+        *([model.outcomes.source] if model.outcomes else []),
+    ]
+    found: Sequence[object] = [
+        facts.definitions.sources.get(name) for name in dict.fromkeys(each.name for each in sources)
+    ]
     return [each for each in found if isinstance(each, FileSource)]
 
 

@@ -1,6 +1,6 @@
 """Files for Amazon SageMaker: pipelines that train and register, endpoints with variants, roles, and deploy.py. Pure.
 
-The JSON files are bodies of requests of boto3. `${ACCOUNT}`, `${IMAGE_TAG}` and, of a variant, `${MODEL}` stand for what
+The JSON files are bodies of requests of boto3. `${ACCOUNT}`, `${IMAGE_TAG}`, `${ARCHIVE}` and `${MODEL}` stand for what
 deploy.py puts in.
 """
 
@@ -155,7 +155,9 @@ def pipeline(facts: Facts, place: AwsPlace, model: Model, name: str) -> dict[str
             {
                 "Name": "Refused",
                 "Type": "Fail",
-                "Arguments": {"ErrorMessage": f"A gate refused model {model.name}: gates.md in the output of Train says why."},
+                "Arguments": {
+                    "ErrorMessage": f"A gate refused model {model.name}: gates.md in the output of Train says why."
+                },
             }
         ],
     }
@@ -217,7 +219,10 @@ def role_policy(facts: Facts, place: AwsPlace) -> dict[str, Any]:
             "Condition": {"StringLike": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/*"]}},
         },
         _allow(
-            [f"sagemaker:{verb}" for verb in ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "AddTags")],
+            [
+                f"sagemaker:{verb}"
+                for verb in ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "AddTags")
+            ],
             [f"{own}:training-job/pipelines-*"],
         ),
         _allow(
@@ -236,7 +241,13 @@ def deployer_policy(facts: Facts, place: AwsPlace) -> dict[str, Any]:
     verbs = [
         *("CreateModel", "DescribeModel", "CreateEndpointConfig", "DescribeEndpointConfig", "CreateEndpoint"),
         *("DescribeEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities", "CreateModelPackageGroup"),
-        *("DescribeModelPackageGroup", "CreatePipeline", "DescribePipeline", "UpdatePipeline", "StartPipelineExecution"),
+        *(
+            "DescribeModelPackageGroup",
+            "CreatePipeline",
+            "DescribePipeline",
+            "UpdatePipeline",
+            "StartPipelineExecution",
+        ),
         "AddTags",
     ]
     return _policy(

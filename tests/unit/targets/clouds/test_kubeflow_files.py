@@ -9,7 +9,7 @@ import pytest
 
 from kit.target_facts import NONE, facts
 from trimtab.errors import DefinitionError
-from trimtab.targets import kubeflow_files
+from trimtab.targets.clouds import kubeflow_files
 
 POLICY = """
 project: Order Values
