@@ -42,7 +42,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_job_trains_and_its_bundle_serves(base: Path) -> None:
     job(base, max_iter="5")
     done = typed("train")
-    assert "trimtab:passed=1;" in done.stdout
+    assert "trimtab_passed=1;" in done.stdout
     report = json.loads((base / "output" / "data" / "evaluation.json").read_text())
     assert report["verdict"] != "fail"
     assert (base / "output" / "data" / "gates.junit.xml").is_file()
@@ -62,7 +62,7 @@ def test_a_gate_that_fails_fails_the_job_or_is_recorded(base: Path) -> None:
     job(base, trimtab_gates="record")
     policy = base / "input" / "data" / "project" / "trimtab.yaml"
     policy.write_text(policy.read_text().replace("min: 0.5", "min: 0.999"))
-    assert "trimtab:passed=0;" in typed("train").stdout
+    assert "trimtab_passed=0;" in typed("train").stdout
     assert not (base / "model").exists()
     assert not (base / "output" / "failure").exists()
     (base / "input" / "config" / "hyperparameters.json").write_text(json.dumps({"trimtab_as_of": AS_OF}))

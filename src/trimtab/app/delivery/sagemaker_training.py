@@ -126,6 +126,6 @@ def _value(text: str) -> Any:
 
 
 def metric_lines(metrics: Mapping[str, float], *, passed: bool) -> list[str]:
-    """Return lines that the metric definitions of a training job read, such as `trimtab:roc_auc=0.71;`."""
+    """Return lines that the metric definitions of a training job read, such as `trimtab_roc_auc=0.71;`."""
     found = {**metrics, "passed": float(passed)}
-    return [f"trimtab:{name}={value:.6g};" for name, value in found.items()]
+    return [f"trimtab_{name}={value:.6g};" for name, value in found.items()]

@@ -13,6 +13,7 @@ import trimtab
 from trimtab import __version__
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.project import POLICY, open_project
+from trimtab.errors import DefinitionError, PolicyError
 from trimtab.targets.kept_regions import merge
 from trimtab.targets.project_facts import Facts
 from trimtab.targets.target_list import EXPORTS, PIPELINES, Target
@@ -64,10 +65,18 @@ def write(files: Sequence[TargetFile]) -> None:
 
 
 def written(folder: Path) -> list[TargetFile]:
-    """Return the files of all targets of which the project has at least one file."""
+    """Return the files of all targets of which the project has at least one file.
+
+    Raises PolicyError or DefinitionError for a value that one of them does not take.
+    """
     found = []
     for name in (*EXPORTS, *PIPELINES):
-        files = target_files(folder, name)
+        try:
+            files = target_files(folder, name)
+        except (PolicyError, DefinitionError):
+            if name in EXPORTS and not (folder / "deploy" / name).exists():
+                continue  # the project has none of its files, and may lack what they need
+            raise
         if any(each.state != "absent" for each in files):
             found += files
     return found

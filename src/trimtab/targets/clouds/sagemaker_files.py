@@ -108,7 +108,7 @@ def pipeline(facts: Facts, place: AwsPlace, model: Model, name: str) -> dict[str
             "ContainerEntrypoint": ["trimtab"],
             "ContainerArguments": ["train"],
             "MetricDefinitions": [
-                {"Name": f"trimtab:{each}", "Regex": f"trimtab:{each}=([-+0-9.e]+);"} for each in dict.fromkeys(metrics)
+                {"Name": f"trimtab_{each}", "Regex": f"trimtab_{each}=([-+0-9.e]+);"} for each in dict.fromkeys(metrics)
             ],
         },
         "RoleArn": place.role,
@@ -147,7 +147,7 @@ def pipeline(facts: Facts, place: AwsPlace, model: Model, name: str) -> dict[str
         },
         "ModelApprovalStatus": {"Get": "Parameters.ModelApprovalStatus"},
     }
-    passed = {"Get": "Steps.Train.FinalMetricDataList['trimtab:passed'].Value"}
+    passed = {"Get": "Steps.Train.FinalMetricDataList['trimtab_passed'].Value"}
     gates = {
         "Conditions": [{"Type": "GreaterThanOrEqualTo", "LeftValue": passed, "RightValue": 1}],
         "IfSteps": [{"Name": "Register", "Type": "RegisterModel", "Arguments": register}],

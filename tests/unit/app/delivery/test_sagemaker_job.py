@@ -64,4 +64,4 @@ def test_a_failure_is_cut_to_what_is_shown(tmp_path: Path) -> None:
 
 
 def test_metrics_are_lines_that_regular_expressions_read() -> None:
-    assert metric_lines({"roc_auc": 0.7123456789}, passed=True) == ["trimtab:roc_auc=0.712346;", "trimtab:passed=1;"]
+    assert metric_lines({"roc_auc": 0.7123456789}, passed=True) == ["trimtab_roc_auc=0.712346;", "trimtab_passed=1;"]
