@@ -17,6 +17,7 @@
     |-- CheckFailed                     data checks failed: exit code 1
     |-- GateRefused                     a gate failed: exit code 1
     |-- ActionError                     a change of the bundles in service was refused
+    |   `-- ApprovalNeeded              people have to approve it first
     `-- Forbidden                       the role of the person does not allow it
 
 Two further classes can be mixed in: Temporary (a retry may succeed) and Permanent (a retry cannot succeed).
@@ -138,6 +139,10 @@ class ActionError(TrimtabError):
     """A change of the bundles in service was refused."""
 
     exit_code = 1
+
+
+class ApprovalNeeded(ActionError):
+    """A change of the bundles in service waits for people to approve it."""
 
 
 class Forbidden(TrimtabError):

@@ -10,6 +10,14 @@ import pwd
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+CI_ACTORS = (
+    ("GITHUB_ACTIONS", "GITHUB_ACTOR"),
+    ("GITLAB_CI", "GITLAB_USER_LOGIN"),
+    ("JENKINS_URL", "BUILD_USER_ID"),
+)
+"""A variable that a CI server sets, and the one with the name of the person who started the job; Jenkins has it by its
+plugin build-user-vars."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -35,6 +43,9 @@ class Settings:
 
     user: str = field(default="", metadata={"env": "TRIMTAB_USER"})
     """Name of the person in records of approvals; empty means the login name."""
+
+    token: str | None = field(default=None, metadata={"env": "TRIMTAB_TOKEN"})
+    """Token of the person who promotes or approves a promotion; None: the login name of this machine says who it is."""
 
     signing_key: Path | None = field(default=None, metadata={"env": "TRIMTAB_SIGNING_KEY"})
     """PEM file of the private key that new bundles are signed with; None signs none."""
@@ -98,8 +109,12 @@ def variables() -> list[str]:
 
 
 def login() -> str:
-    """Return the name of the person who runs this process, for records of decisions."""
-    return read().user or os.environ.get("LOGNAME") or os.environ.get("USER") or _account()
+    """Return the name of the person who runs this process, for records of decisions.
+
+    It is that of TRIMTAB_USER, on a CI server of the person who started the job, else the login name.
+    """
+    started = next((name for mark, who in CI_ACTORS if os.environ.get(mark) and (name := os.environ.get(who))), None)
+    return read().user or started or os.environ.get("LOGNAME") or os.environ.get("USER") or _account()
 
 
 def _account() -> str:

@@ -26,6 +26,7 @@ Choice = TypeVar("Choice", bound=str)
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+AskedReason = Annotated[str | None, typer.Option("--reason", help="Why, for the record; asked for when left out.")]
 Force = Annotated[bool, typer.Option("--force", help="Also while the model is frozen.")]
 ASKED = "asked for on the command line"
 """The reason that is recorded without `--reason`."""

@@ -22,7 +22,7 @@ from trimtab.app.project.process_files import exit_now
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
-from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, option_time
+from trimtab.cli.context import ASKED, AskedReason, Context, Force, Reason, Verbs, option_time
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
@@ -33,7 +33,6 @@ from trimtab.records.control import Decision
 app = Verbs()
 
 DecisionId = Annotated[str, typer.Argument(help="Id of the decision, as `trimtab status` shows it.")]
-AskedReason = Annotated[str | None, typer.Option("--reason", help="Why, for the record; asked for when left out.")]
 
 
 @app.verb(json=False)

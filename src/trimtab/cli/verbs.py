@@ -30,6 +30,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "delivery.promoting",
         "Make the challenger champion; or bring a bundle from another environment into service.",
     ),
+    "promotions": (
+        "delivery.promoting",
+        "List requests to promote a bundle into an environment, approve one, or reject it.",
+    ),
     "abandon": ("rollout", "Take the challenger out of service."),
     "rollback": ("rollout", "Restore what served before."),
     "history": ("delivery.promoting", "List what has served, and who asked for it and why."),

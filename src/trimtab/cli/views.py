@@ -15,9 +15,11 @@ from rich.table import Table
 from rich.tree import Tree
 
 from trimtab.app.ingestion.progress import progress_line
+from trimtab.app.operations.promotion_requests import PromotionState, told
 from trimtab.app.reports.comparison_result import Difference, VersionComparison
 from trimtab.app.reports.decision_list import led_by
 from trimtab.app.reports.label_waits import duration_text
+from trimtab.app.reports.served_at import ServedAt
 from trimtab.app.reports.summary import Summary
 from trimtab.app.reports.version_words import GAIN, GAIN_NOTE, interval, measure_name, number, rule_words, tone
 from trimtab.metric_catalog import METRICS, headline
@@ -210,6 +212,36 @@ def show_revisions(console: Console, revisions: Sequence[Revision]) -> None:
         head = f"{r.number:>4}  {r.created_at:%Y-%m-%d %H:%M:%S}  {r.action:<9}  {serves}, by {escape(r.by)}"
         console.print(head, highlight=False, soft_wrap=True)
         console.print(Padding(escape(r.reason), (0, 0, 0, 6)), highlight=False, style="dim")
+        if (origin := r.origin) is not None:
+            approved = f", approved by {', '.join(origin.approvals)}" if origin.approvals else ""
+            line = f"from {origin.environment}: {origin.bundle}, sha256 {origin.digest[:12]}{approved}"
+            console.print(Padding(escape(line), (0, 0, 0, 6)), highlight=False, style="dim")
+
+
+def show_served(console: Console, found: ServedAt) -> None:
+    """Print what served at a moment, by role, with digests, and the revision that says so."""
+    at = f"{found.at:%Y-%m-%d %H:%M:%S} UTC"
+    if found.revision is None:
+        console.print(f"nothing served for model '{found.model}' in {found.environment} at {at}", soft_wrap=True)
+        return
+    for each in found.serves:
+        what = f"{each.role:<11} {each.bundle}  {each.weight:g} %  sha256 {each.digest[:12] or 'not known'}"
+        console.print(escape(what), highlight=False, soft_wrap=True)
+    show_revisions(console, [found.revision])
+
+
+def show_promotions(console: Console, found: Sequence[PromotionState]) -> None:
+    """Print requests to promote, newest first, with what became of them."""
+    if not found:
+        console.print("nothing has been asked for yet")
+    for each in found:
+        asked = each.request
+        what = f"{asked.bundle} of {asked.environment}, {asked.digest[:12]}"
+        head = f"{asked.id}  {asked.created_at:%Y-%m-%d %H:%M:%S}  {each.state:<8}  {what}, asked by {asked.by}"
+        console.print(escape(head), highlight=False, soft_wrap=True)
+        lines = [asked.reason, told(each), *(f"{a.verdict} by {a.by}: {a.reason}" for a in each.answers)]
+        for line in lines:
+            console.print(Padding(escape(line), (0, 0, 0, 6)), highlight=False, style="dim")
 
 
 def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:

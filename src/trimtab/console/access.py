@@ -17,7 +17,7 @@ from typing import Annotated, NamedTuple
 from fastapi import Depends, Request
 from itsdangerous import BadSignature, TimestampSigner
 
-from trimtab.app.gateway.tokens import statuses
+from trimtab.app.gateway.tokens import statuses, with_secret
 from trimtab.app.operations.actors import Actor, actor_of, local_actor
 from trimtab.app.project.limited_workspace import limited
 from trimtab.app.project.workspace import Workspace
@@ -75,8 +75,7 @@ class Access:
 
     def token(self, secret: str) -> Token | None:
         """Return the valid token with that secret, or None."""
-        digest = hashlib.sha256(secret.encode()).hexdigest()
-        return next((each for each in self._valid() if hmac.compare_digest(each.sha256, digest)), None)
+        return with_secret(self._workspace.metadata, self._workspace.clock, secret)
 
     def session(self, token: Token) -> str:
         """Return the value of the cookie of a new session that a token opens."""

@@ -41,6 +41,7 @@ from trimtab.console.routes import (
     lineage_routes,
     loop_routes,
     model_routes,
+    promotion_routes,
     report_routes,
     session_routes,
     system_routes,
@@ -76,6 +77,7 @@ THREADS = 12
 
 AREAS: tuple[Any, ...] = (
     action_routes,
+    promotion_routes,
     session_routes,
     loop_routes,
     model_routes,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from trimtab.policy.gateway_section import Console, Serving
 from trimtab.policy.section import Section
+from trimtab.policy.values import Duration
 
 LOCAL = "local"
 """The environment that every project has."""
@@ -18,6 +20,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 class Environment(Section):
     """Where things live. A store that is left out is embedded, in `folder`."""
+
+    model_config = ConfigDict(serialize_by_alias=True)  # so that it can be read again from what it writes
 
     folder: str | None = Field(default=None, min_length=1)
     """Folder of the stores that are left out, and of what running processes leave for one another; left out,
@@ -41,6 +45,27 @@ class Environment(Section):
     """Keys of `serving` that differ in this environment, such as `port`."""
     console: Console | None = None
     """Keys of `console` that differ in this environment."""
+    gateway: str | None = Field(default=None, pattern=r"^https?://")
+    """Address of the gateway as others reach it, such as https://scores.example.com, for smoke tests; left out, that of
+    the gateway that runs on this machine."""
+    from_: str | None = Field(default=None, alias="from")
+    """Environment whose bundles may be promoted into this one; left out, any."""
+    soak: Duration | None = None
+    """Time that a bundle must have served as champion where it comes from; left out, none."""
+    approvals: int = Field(default=0, ge=0, le=20)
+    """How many people, other than the one who asks, must approve before a bundle serves here. More than 0: only bundles
+    that were promoted serve here; a way back takes no approval."""
+    approvers: list[str] = []
+    """Names of those who may approve; left out, all who have the role."""
+    role: Literal["developer", "approver", "admin"] = "approver"
+    """Role that approving takes."""
+
+    @model_validator(mode="after")
+    def _can_be_approved(self) -> Environment:
+        named = len(set(self.approvers))
+        if 0 < named < self.approvals:
+            raise ValueError(f"approvals: {self.approvals} takes as many approvers; {named} are named")
+        return self
 
 
 def folder_of(name: str, environment: Environment) -> str:

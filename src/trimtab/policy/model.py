@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trimtab.errors import nearest
 from trimtab.metric_catalog import CONTAMINATION, Task
 from trimtab.policy.alert_channels import Alerts
 from trimtab.policy.data_checks import (
@@ -217,12 +218,15 @@ class Policy(Section):
 
     @field_validator("environments")
     @classmethod
-    def _can_be_folders(cls, environments: dict[str, Environment]) -> dict[str, Environment]:
-        for name in environments:
+    def _fit_together(cls, environments: dict[str, Environment]) -> dict[str, Environment]:
+        for name, each in environments.items():
             if not NAME.fullmatch(name):
                 raise ValueError(
                     f"'{name}' is no name for an environment; expected letters, digits and _ . - such as production"
                 )
+            if each.from_ is not None and (each.from_ == name or each.from_ not in {LOCAL, *environments}):
+                others = sorted({LOCAL, *environments} - {name})
+                raise ValueError(f"{name}.from: '{each.from_}' is no other environment.{nearest(each.from_, others)}")
         return environments
 
     @property

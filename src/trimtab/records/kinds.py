@@ -21,6 +21,7 @@ from trimtab.records.data import CheckReport, QuarantineEnd, TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import Comparison, KpiPoint, LabelIntake, Profile, Signal, WindowReport
+from trimtab.records.promotions import PromotionAnswer, PromotionRequest
 from trimtab.records.record import Record
 from trimtab.records.serving import LogGap, Revision, Token, TokenRevocation
 from trimtab.records.training import Bundle, DatasetVersion, Run
@@ -36,6 +37,8 @@ RECORDS: dict[str, type[Record]] = {
         Run,
         GateReport,
         Bundle,
+        PromotionRequest,
+        PromotionAnswer,
         Revision,
         Token,
         TokenRevocation,

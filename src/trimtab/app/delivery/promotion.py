@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import get_args
 
+import msgspec
+
+from trimtab import units
 from trimtab.app.delivery.bundle_copy import copy_bundle
 from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.deploying import deploy
+from trimtab.app.operations.promotion_requests import may_approve, request_promotion, told
 from trimtab.app.project.locks import locked
 from trimtab.app.project.project import POLICY
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages.freshness import bring_up_to_date
-from trimtab.errors import ActionError, NotFound, StageError, TrimtabError, UsageError
+from trimtab.errors import ActionError, ApprovalNeeded, NotFound, StageError, TrimtabError, UsageError
 from trimtab.features.view_versions import view_of
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
@@ -35,11 +40,12 @@ def promote(
     role: Role | None = None,
     share: float | None = None,
     force: bool = False,
+    again: bool = False,
 ) -> Revision:
     """Bring a bundle of the source into service in the target.
 
-    Nothing is copied before the values of its feature views in the target are up to date. A second call with the same
-    arguments goes on where a killed one has stopped, and changes nothing once the bundle serves.
+    Nothing is copied before it is approved and the values of its feature views in the target are up to date. A second
+    call with the same arguments goes on where a killed one has stopped, and changes nothing once the bundle serves.
 
     Args:
         source: the environment that has the bundle.
@@ -50,25 +56,72 @@ def promote(
         role: what it becomes; None as the policy's strategy says.
         share: of the traffic of a challenger; None as the policy says.
         force: also while the model is frozen.
+        again: ask anew for an approval that was rejected.
 
     Raises:
-        Forbidden: the role of the actor is below approver.
-        UsageError: both are one environment, or share stores that must be apart.
-        ActionError: the bundle did not pass its gates, its files are damaged, or the model is frozen.
+        Forbidden: the role of the actor is below approver, or below developer where people approve.
+        UsageError: both share stores that must be apart, or the target takes bundles of another environment.
+        ApprovalNeeded: people have to approve it first; the request is recorded.
+        ActionError: the bundle did not pass its gates, has not served for long enough or is damaged; the request was
+            rejected; the model is frozen.
         StageError: the values of a view cannot be brought up to date in the target.
     """
-    actor.require("approver", bundle.model)
+    rules = target.environment
+    actor.require("developer" if rules.approvals else "approver", bundle.model)
     refuse_shared(source, target)
+    if rules.from_ not in (None, source.name):
+        raise UsageError(
+            f"environments.{target.name}.from: {target.name} takes bundles of {rules.from_}, not of {source.name}"
+        )
     _expect_passed(source, bundle)
+    _expect_soaked(source, target, bundle)
+    if (now := _serves(target, bundle, role)) is not None:
+        return now
+    origin = Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest)
+    if rules.approvals:
+        origin = _approved(target, actor, bundle.model, origin, role, share, reason=reason, again=again)
     why = f"a second promotion of model '{bundle.model}' would take the same version"
     with locked(target, f"promotion-{bundle.model}", "trimtab promote", why=why):
         bring_views(source, target, bundle)
         copied = copy_bundle(source, target, bundle)
-        now = open_rollouts(target, bundle.model).current()
-        if now is not None and any(now.bundle_in(each) == copied.id for each in ([role] if role else ROLES)):
+        if (now := _serves(target, bundle, role)) is not None:
             return now
-        origin = Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest)
-        return deploy(target, actor, copied, reason=reason, role=role, share=share, force=force, origin=origin)
+        may = actor if actor.may("approver") or not origin.request else msgspec.structs.replace(actor, role="approver")
+        return deploy(
+            target, may, copied,
+            reason=reason, role=role, share=share, force=force, origin=origin, key=origin.request or None,
+        )  # fmt: skip
+
+
+def _serves(target: Workspace, bundle: Bundle, role: Role | None) -> Revision | None:
+    """Return the present revision if the bundle serves by it in a role, or for None in any."""
+    copied = latest(target.metadata, Bundle, model=bundle.model, digest=bundle.digest)
+    now = open_rollouts(target, bundle.model).current()
+    if copied is None or now is None:
+        return None
+    return now if any(now.bundle_in(each) == copied.id for each in ([role] if role else ROLES)) else None
+
+
+def _approved(
+    target: Workspace, actor: Actor, model: str, origin: Origin, role: Role | None, share: float | None,
+    *, reason: str, again: bool,
+) -> Origin:  # fmt: skip
+    """Return the origin with its approvals. Raises ApprovalNeeded, or ActionError for a rejected request.
+
+    One that was carried out is asked for anew: its bundle was replaced or rolled back since.
+    """
+    found = request_promotion(target, actor, model, origin, role, share, reason=reason, again=again)
+    if found.state == "done":
+        found = request_promotion(target, actor, model, origin, role, share, reason=reason, again=True)
+    if found.state == "rejected":
+        raise ActionError(f"{found.request.id} was {told(found)}. To ask once more: --again")
+    if found.state != "approved":
+        raise ApprovalNeeded(
+            f"{found.request.id} ({origin.bundle} of {origin.environment}, {origin.digest[:12]}...) has {told(found)}. "
+            f"Who may approve: {may_approve(found)}. How: trimtab promotions approve {found.request.id} --env "
+            f"{target.name} --reason '...', or the console of {target.name}. Then run this command again"
+        )
+    return msgspec.structs.replace(origin, approvals=found.approved_by, request=found.request.id)
 
 
 def bundle_to_promote(source: Workspace, model: str, version: int | None) -> Bundle:
@@ -127,3 +180,21 @@ def _expect_passed(source: Workspace, bundle: Bundle) -> None:
     if report.verdict == "fail":
         failed = ", ".join(each.gate for each in report.results if each.verdict == "fail")
         raise ActionError(f"bundle {bundle.id} of {source.name} did not pass its gates ({failed}), so it stays there")
+
+
+def _expect_soaked(source: Workspace, target: Workspace, bundle: Bundle) -> None:
+    """Raise ActionError for a bundle that has not served as champion in the source for as long as the policy asks."""
+    soak = target.environment.soak
+    if soak is None:
+        return
+    served, until = timedelta(), source.now()
+    for revision in source.metadata.find(Revision, model=bundle.model):
+        if revision.bundle_in("champion") == bundle.id:
+            served += until - revision.created_at
+        until = revision.created_at
+    micros = served // timedelta(microseconds=1)
+    if micros < soak:
+        raise ActionError(
+            f"bundle {bundle.id} has served in {source.name} for {units.short(micros)}; "
+            f"environments.{target.name}.soak asks for {units.short(soak)}"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from collections.abc import Sequence
@@ -90,6 +91,13 @@ def statuses(metadata: Metadata, clock: Clock) -> list[TokenStatus]:
     revoked = {revocation.token: revocation for revocation in metadata.find(TokenRevocation)}
     now = clock.now()
     return [TokenStatus(token, _state(token, revoked, now), revoked.get(token.id)) for token in metadata.find(Token)]
+
+
+def with_secret(metadata: Metadata, clock: Clock, secret: str) -> Token | None:
+    """Return the valid token with a secret, or None."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    valid = (each.token for each in statuses(metadata, clock) if each.state == "valid")
+    return next((token for token in valid if hmac.compare_digest(token.sha256, digest)), None)
 
 
 def revoke(metadata: Metadata, clock: Clock, name: str, *, reason: str, by: str) -> TokenRevocation:

@@ -7,6 +7,8 @@ from typing import get_args
 import msgspec
 
 from trimtab import settings
+from trimtab.app.gateway.tokens import with_secret
+from trimtab.app.project.workspace import Workspace
 from trimtab.errors import Forbidden, UsageError, nearest
 from trimtab.records.record import ActorRole
 from trimtab.records.serving import Token
@@ -40,6 +42,27 @@ def needed(role: ActorRole, model: str | None = None) -> str:
 def local_actor() -> Actor:
     """Return the person who is logged in to this machine: a person who can read the stores may do everything."""
     return Actor(name=settings.login(), role="admin")
+
+
+def command_actor(workspace: Workspace) -> Actor:
+    """Return who types a command: who holds the token of TRIMTAB_TOKEN, without one the person at this machine.
+
+    Raises Forbidden for a token that is not valid in this environment, or has no role.
+    """
+    secret = settings.read().token
+    if secret is None:
+        return local_actor()
+    token = with_secret(workspace.metadata, workspace.clock, secret)
+    found = None if token is None else actor_of(token)
+    if found is None:
+        what = "is not valid" if token is None else "has no role"
+        raise Forbidden(f"the token of TRIMTAB_TOKEN {what} in environment {workspace.name}")
+    return found
+
+
+def signed_in() -> bool:
+    """Return True if a token says who types a command."""
+    return settings.read().token is not None
 
 
 def actor_of(token: Token) -> Actor | None:

@@ -76,7 +76,7 @@ def order_rows(
     """
     actor.require("developer")
     values = {"verb": verb, "batch": batch, "rows": list(rows), "reason": reason, "force": force}
-    return _carry_out(workspace, actor, "handle_rows", RowsHandled, {**values, "again": key is not None})
+    return carry_out(workspace, actor, "handle_rows", RowsHandled, {**values, "again": key is not None})
 
 
 def order_restoring(
@@ -85,7 +85,7 @@ def order_restoring(
     """As `deploying.restore`, in a process of its own; wait for it."""
     actor.require("approver", model)
     values = {"model": model, "to": to, "reason": reason, "key": key, "seen": seen}
-    return _carry_out(workspace, actor, "restore", Revision, values)
+    return carry_out(workspace, actor, "restore", Revision, values)
 
 
 def follow_aliases(workspace: Workspace, model: str) -> None:
@@ -101,7 +101,16 @@ def follow_aliases(workspace: Workspace, model: str) -> None:
         log.warning("model %s: its aliases in the registry still name what served before", model)
 
 
-def _carry_out(workspace: Workspace, actor: Actor, name: str, type_: type[T], arguments: dict[str, Any]) -> T:
+def carry_out(
+    workspace: Workspace,
+    actor: Actor,
+    name: str,
+    type_: type[T],
+    arguments: dict[str, Any],
+    *,
+    program: Sequence[str] = PROGRAM,
+) -> T:
+    """Let a program call the function of that name, and wait for it; return its value or raise its error."""
     order = Order(
         project=str(workspace.project.folder),
         environment=workspace.environment.model_dump_json(),
@@ -109,7 +118,7 @@ def _carry_out(workspace: Workspace, actor: Actor, name: str, type_: type[T], ar
         name=name,
         arguments=arguments,
     )
-    ended = subprocess.run(PROGRAM, input=msgspec.json.encode(order), capture_output=True, check=False)
+    ended = subprocess.run(program, input=msgspec.json.encode(order), capture_output=True, check=False)
     if ended.returncode:
         raise StoreError(f"the change could not be made: {ended.stderr[-SHOWN_CHARACTERS:].decode(errors='replace')}")
     done = msgspec.json.decode(ended.stdout, type=OrderDone)

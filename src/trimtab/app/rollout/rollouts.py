@@ -39,13 +39,16 @@ class Rollouts:
         *,
         keep: int = 0,
         seen: int | None = None,
+        admit: Callable[[Bundle], None] = lambda bundle: None,
     ) -> None:
-        """inspect: raises for a bundle, given by id, whose files are not what was registered. keep: so many former
+        """inspect: raises for a bundle, given by id, whose files are not what was registered. admit: raises for a
+        bundle that may not be brought into service here; a way back is not asked. keep: so many former
         champions stay as shadows. seen: number of the revision that the person who asks has seen; a change of another
         one raises Outdated."""
         self._seen = seen
         self._keep = keep
         self._inspect = inspect
+        self._admit = admit
         self._metadata = metadata
         self._policy = policy
         self._model = model
@@ -80,6 +83,7 @@ class Rollouts:
         instead of the policy's. origin: of a bundle that comes from another environment. Raises ActionError for a
         challenger or a shadow without a champion, and for a share of another role.
         """
+        self._admit(bundle)
         now, asked = self.current(), role
         role = role or self._role()
         if share is not None and role != "challenger":
@@ -301,9 +305,19 @@ def open_rollouts(workspace: Workspace, model: str, *, seen: int | None = None) 
         except (DataError, NotFound, OSError) as error:
             raise ActionError(f"bundle {bundle} is damaged, so nothing is changed: {error}. {REMEDY}") from None
 
+    def admit(bundle: Bundle) -> None:
+        name, rules = workspace.name, workspace.environment
+        if rules.approvals and bundle.origin is None:
+            raise ActionError(
+                f"bundle {bundle.id} was made in {name}, where only bundles serve that people have approved "
+                f"(environments.{name}.approvals): trimtab promote --from {rules.from_ or 'NAME'} --to {name}"
+            )
+
     policy = workspace.project.policy
-    keep = policy.kept_shadows
-    return Rollouts(workspace.metadata, policy.rollout, model, workspace.clock, inspect, keep=keep, seen=seen)
+    return Rollouts(
+        workspace.metadata, policy.rollout, model, workspace.clock, inspect,
+        keep=policy.kept_shadows, seen=seen, admit=admit,
+    )  # fmt: skip
 
 
 def _kept(now: Revision, assignments: Sequence[Assignment], keep: int, former: bool) -> tuple[Assignment, ...]:

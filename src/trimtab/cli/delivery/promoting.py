@@ -4,22 +4,41 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from trimtab.app.delivery import promotion
 from trimtab.app.delivery.packed_bundles import PackedRevision, pack_serving
 from trimtab.app.operations import rollout_orders
-from trimtab.app.operations.actors import local_actor
+from trimtab.app.operations.actors import command_actor, local_actor, signed_in
+from trimtab.app.operations.promotion_requests import (
+    PromotionState,
+    PromotionVerdict,
+    answer_promotion,
+    find_request,
+    promotion_states,
+    told,
+)
 from trimtab.app.project.project import open_project
-from trimtab.app.project.workspace import in_environment
+from trimtab.app.project.workspace import Workspace, in_environment
+from trimtab.app.reports.served_at import served_at
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, option_time
+from trimtab.cli.context import (
+    ASKED,
+    AskedReason,
+    Context,
+    Force,
+    Reason,
+    Verbs,
+    option_choice,
+    option_time,
+    require_action,
+)
 from trimtab.cli.rollout import apply, read_share, warn_of_loss
-from trimtab.cli.terminal import console
-from trimtab.cli.views import show_revisions
-from trimtab.errors import UsageError
+from trimtab.cli.terminal import console, say
+from trimtab.cli.views import show_promotions, show_revisions, show_served
+from trimtab.errors import Forbidden, UsageError
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import latest
@@ -49,6 +68,7 @@ def promote(
     ] = None,
     reason: Reason = ASKED,
     force: Force = False,
+    again: Annotated[bool, typer.Option("--again", help="Ask anew for an approval that was rejected.")] = False,
 ) -> None:
     """Make the challenger champion; or bring a bundle from another environment into service.
 
@@ -61,17 +81,51 @@ def promote(
         ws, name = context.workspace, context.definition.name
         apply(context, rollout_orders.promote(ws, local_actor(), name, reason=reason, force=force))
         return
-    if from_ is None:
-        raise UsageError("--to names where a bundle is to serve; add --from NAME, where it comes from")
     project = open_project(context.project)
-    source, target = in_environment(project, from_), in_environment(project, to or context.env)
+    target = in_environment(project, to or context.env)
+    comes_from = from_ or target.environment.from_
+    if comes_from is None:
+        raise UsageError("--to names where a bundle is to serve; add --from NAME, where it comes from")
+    source = in_environment(project, comes_from)
     bundle = promotion.bundle_to_promote(source, source.model(context.model).name, version)
     before = latest(target.metadata, Revision, model=bundle.model)
     warn_of_loss(source, bundle)
     done = promotion.promote(
-        source, target, local_actor(), bundle, reason=reason, role=role, share=read_share(share), force=force
-    )
+        source, target, command_actor(target), bundle,
+        reason=reason, role=role, share=read_share(share), force=force, again=again,
+    )  # fmt: skip
     apply(context, done, workspace=target, before=before)
+
+
+ACTIONS: tuple[PromotionVerdict, ...] = get_args(PromotionVerdict)
+
+
+@app.verb()
+def promotions(
+    context: Context,
+    action: Annotated[str, typer.Argument(metavar="list|approve|reject", help="list, approve or reject.")],
+    request: Annotated[str | None, typer.Argument(metavar="ID", help="Id of the request.")] = None,
+    reason: AskedReason = None,
+) -> None:
+    """List requests to promote a bundle into an environment, approve one, or reject it."""
+    require_action("promotions", action, ("list", *ACTIONS))
+    ws = context.workspace
+    if action == "list":
+        context.show(promotion_states(ws), partial(show_promotions, console))
+        return
+    if request is None:
+        raise UsageError(f"which request? trimtab promotions {action} ID --env {context.env}")
+    actor = command_actor(ws)
+    if ws.environment.approvals and ws.project.policy.console.authentication == "tokens" and not signed_in():
+        raise Forbidden(
+            f"environment {ws.name} asks people for tokens: set TRIMTAB_TOKEN to yours, or answer in its console"
+        )
+    find_request(ws, actor, request)  # before a reason is asked for
+    reason = typer.prompt("Reason") if reason is None else reason
+    verdict = option_choice("action", action, ACTIONS)
+    assert verdict is not None  # require_action has seen to it
+    found = answer_promotion(ws, actor, request, verdict, reason=reason)
+    context.show(found, lambda found: say(f"{found.request.id}: {told(found)}{carry_out(ws, found)}"))
 
 
 @app.verb(model=True)
@@ -96,10 +150,23 @@ def history(
         context.show(pack_serving(ws, name, pack), _show_packed)
         return
     revisions = open_rollouts(ws, name).history()
-    time = option_time("--at", at)
-    if time is not None:
-        revisions = [each for each in revisions if each.created_at <= time][:1]
-    context.show(revisions, partial(show_revisions, console))
+    if (time := option_time("--at", at)) is None:
+        context.show(revisions, partial(show_revisions, console))
+    else:
+        context.show(served_at(ws, name, time), partial(show_served, console))
+
+
+def carry_out(ws: Workspace, found: PromotionState) -> str:
+    """Return what to run for an approved request."""
+    if found.state != "approved":
+        return ""
+    asked = found.request
+    role = f" --as {asked.role}" if asked.role else ""
+    share = f" --share {asked.share:.4g}" if asked.share is not None else ""
+    return (
+        f". Now run: trimtab promote --from {asked.environment} --to {ws.name} --model {asked.model} "
+        f"--version {asked.bundle.rpartition('/')[2]}{role}{share}"
+    )
 
 
 def _show_packed(revision: PackedRevision) -> None:

@@ -85,14 +85,14 @@ def promote(visit: Visitor, model: str, asked: ForcedChange, seen: Seen, key: Ke
     found = rollout_orders.promote(
         visit.workspace, visit.actor, name, reason=asked.reason, key=key, seen=seen, force=asked.force
     )
-    return _changed(visit, found)
+    return changed(visit, found)
 
 
 @api.post("/models/{model}/abandon")
 def abandon(visit: Visitor, model: str, asked: Change, seen: Seen, key: Key = None) -> Response:
     """Take the challenger, without one the shadow, out of service. Takes an approver."""
     name = visit.workspace.model(model).name
-    return _changed(
+    return changed(
         visit, rollout_orders.abandon(visit.workspace, visit.actor, name, reason=asked.reason, key=key, seen=seen)
     )
 
@@ -103,8 +103,8 @@ def rollback(visit: Visitor, model: str, asked: RollingBack, seen: Seen, key: Ke
     name = visit.workspace.model(model).name
     who = (visit.workspace, visit.actor, name)
     if asked.to is None:
-        return _changed(visit, rollout_orders.rollback(*who, reason=asked.reason, key=key, seen=seen))
-    return _changed(visit, order_restoring(*who, asked.to, reason=asked.reason, key=key, seen=seen))
+        return changed(visit, rollout_orders.rollback(*who, reason=asked.reason, key=key, seen=seen))
+    return changed(visit, order_restoring(*who, asked.to, reason=asked.reason, key=key, seen=seen))
 
 
 @api.post("/models/{model}/step")
@@ -118,7 +118,7 @@ def step(visit: Visitor, model: str, asked: Stepping, seen: Seen, key: Key = Non
     found = rollout_orders.step(
         visit.workspace, visit.actor, name, reason=asked.reason, key=key, seen=seen, share=share, force=asked.force
     )
-    return _changed(visit, found)
+    return changed(visit, found)
 
 
 @api.post("/freeze")
@@ -161,7 +161,7 @@ def hold(visit: Visitor, model: str, asked: Holding) -> Response:
     return document(freezing.hold(visit.workspace, visit.actor, name, start, end, reason=asked.reason))
 
 
-def _changed(visit: Visit, revision: Revision) -> Response:
+def changed(visit: Visit, revision: Revision) -> Response:
     """Return a revision; the aliases of the registry follow after the answer."""
     answered = document(revision)
     answered.background = BackgroundTask(follow_aliases, visit.workspace, revision.model)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from trimtab.app.operations.promotion_requests import promotion_states, told
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.decision_detail import decision_detail
 from trimtab.app.overviews.decision_overview import PAGE_ROWS, decision_overview, decision_row
@@ -20,7 +21,7 @@ from trimtab.records.record import Action, Level
 
 pages, api = APIRouter(), APIRouter(tags=["decisions"])
 
-LIVE = ("decision", "resolution", "workflow_step")
+LIVE = ("decision", "resolution", "workflow_step", "promotion_request", "promotion_answer")
 MOST_ROWS = 500
 COLUMNS = (
     "id", "model", "number", "version", "start", "end", "band", "p_seq", "p", "impact", "impact_per_day", "cell",
@@ -83,6 +84,8 @@ def decisions_page(
         crumbs=(("decisions", ""),),
         live=LIVE,
         found=found,
+        promotions=[each for each in promotion_states(visit.workspace) if each.state in ("waits", "approved")],
+        told=told,
         grouped=group != "no" and not wanted.effect,
         wanted={name: visit.request.query_params.get(name, "") for name in names},
         actions=get_args(Action),

@@ -31,6 +31,7 @@ from trimtab.records.control import (
 from trimtab.records.data import QuarantineEnd
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.kinds import RECORDS
+from trimtab.records.promotions import PromotionAnswer, PromotionRequest
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -49,6 +50,8 @@ COVERED: tuple[type[Record], ...] = (
     Decision,
     Resolution,
     QuarantineEnd,
+    PromotionRequest,
+    PromotionAnswer,
     LedgerAcceptance,
 )
 """Kinds of records that get an entry, in the order in which records of one put are entered."""

@@ -1,0 +1,33 @@
+"""Tables of requests to promote a bundle, and of the answers to them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+
+TEXT, NUMBER = sa.Text(), sa.BigInteger()
+TABLES: dict[str, dict[str, sa.types.TypeEngine[str] | sa.types.TypeEngine[int]]] = {
+    "promotion_request": {"model": TEXT, "number": NUMBER, "digest": TEXT},
+    "promotion_answer": {"request": TEXT, "model": TEXT, "by": TEXT},
+}
+
+
+def upgrade() -> None:
+    """Make the tables and their indexes."""
+    for kind, keys in TABLES.items():
+        table = f"trimtab_{kind}"
+        op.create_table(
+            table,
+            sa.Column("seq", NUMBER.with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
+            sa.Column("id", TEXT, nullable=False),
+            sa.Column("created_at", NUMBER, nullable=False),
+            *(sa.Column(key, type_, nullable=False) for key, type_ in keys.items()),
+            sa.Column("body", TEXT, nullable=False),
+            if_not_exists=True,
+        )
+        op.create_index(f"ix_{table}_id", table, ["id"], unique=True, if_not_exists=True)
+        for key in keys:
+            op.create_index(f"ix_{table}_{key}", table, [key, "seq"], if_not_exists=True)
