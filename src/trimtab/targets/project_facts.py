@@ -38,3 +38,7 @@ class Facts:
     def image(self) -> str:
         """Repository of the images, without part and tag."""
         return self.policy.deploy.image or self.slug
+
+    def from_root(self, path: str) -> str:
+        """Return a path of the project as the repository has it."""
+        return f"{self.subfolder}/{path}" if self.subfolder else path

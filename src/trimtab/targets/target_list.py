@@ -9,7 +9,7 @@ from trimtab.targets import airflow, dagster, grafana
 from trimtab.targets.clouds import kubeflow_files, sagemaker_files
 from trimtab.targets.docker import dockerfiles
 from trimtab.targets.kubernetes import manifests
-from trimtab.targets.pipelines import github
+from trimtab.targets.pipelines import github, gitlab, jenkins
 from trimtab.targets.project_facts import Facts
 
 
@@ -50,5 +50,7 @@ EXPORTS: Mapping[str, Target] = {
 
 PIPELINES: Mapping[str, Target] = {
     "github": Target(files=github.files, about="workflows of GitHub Actions", at_root=True),
+    "gitlab": Target(files=gitlab.files, about="a pipeline of GitLab CI", at_root=True),
+    "jenkins": Target(files=jenkins.files, about="Jenkinsfiles", at_root=True),
 }
 """CI servers of `trimtab ci`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -143,9 +144,12 @@ def in_environment(project: Project, name: str, clock: Clock | None = None) -> W
     if not workspace.root.is_dir():
         if named.folder is None and name != LOCAL:
             _begin(workspace, named)
-        for folder in (each for each in (project.root, workspace.root) if not each.is_dir()):
-            folder.mkdir(parents=True)
-            (folder / ".gitignore").write_text("*\n", encoding="utf-8")  # or every run has a changed tree
+        for folder in (project.root, workspace.root):
+            folder.mkdir(parents=True, exist_ok=True)
+    ignored = project.root / ".gitignore"
+    if not ignored.exists():  # also where a pipeline has put files into the folder before
+        with suppress(OSError):
+            ignored.write_text("*\n", encoding="utf-8")  # or every run has a changed tree
     return workspace
 
 

@@ -110,7 +110,7 @@ def _job(facts: Facts, pipeline: Pipeline, job: Job) -> dict[str, Any]:
             "with": {
                 "python-version": facts.policy.deploy.python,
                 "cache": "pip",
-                "cache-dependency-path": _path(facts, "trimtab.yaml"),
+                "cache-dependency-path": facts.from_root("trimtab.yaml"),
             },
         },
         {"name": "Install", "run": pipeline.install},
@@ -125,7 +125,7 @@ def _job(facts: Facts, pipeline: Pipeline, job: Job) -> dict[str, Any]:
             "uses": UPLOAD,
             "with": {
                 "name": f"{facts.slug}-{job.id}",
-                "path": _path(facts, REPORTS),
+                "path": facts.from_root(REPORTS),
                 "include-hidden-files": True,
                 "if-no-files-found": "ignore",
                 "retention-days": facts.policy.deploy.ci.artifact_days,
@@ -146,12 +146,8 @@ def _stores(facts: Facts, job: Job) -> dict[str, Any]:
         "name": "Stores of the jobs before",
         "uses": CACHE,
         "with": {
-            "path": f"{_path(facts, '.trimtab')}\n!{_path(facts, REPORTS)}\n",
+            "path": f"{facts.from_root('.trimtab')}\n!{facts.from_root(REPORTS)}\n",
             "key": f"{key}${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}-{job.id}",
             "restore-keys": key,
         },
     }
-
-
-def _path(facts: Facts, path: str) -> str:
-    return f"{facts.subfolder}/{path}" if facts.subfolder else path
