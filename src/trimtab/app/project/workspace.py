@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+IGNORED = ".gitignore"
 STORES = ("metadata", "tables", "online", "artifacts", "predictions")
 """The keys of an environment that name a store."""
 
@@ -144,12 +145,12 @@ def in_environment(project: Project, name: str, clock: Clock | None = None) -> W
     if not workspace.root.is_dir():
         if named.folder is None and name != LOCAL:
             _begin(workspace, named)
-        for folder in (project.root, workspace.root):
-            folder.mkdir(parents=True, exist_ok=True)
-    ignored = project.root / ".gitignore"
-    if not ignored.exists():  # also where a pipeline has put files into the folder before
+        for folder in (each for each in (project.root, workspace.root) if not each.is_dir()):
+            folder.mkdir(parents=True)
+            (folder / IGNORED).write_text("*\n", encoding="utf-8")  # or every run has a changed tree
+    if not (project.root / IGNORED).exists():  # a pipeline has put files into the folder before
         with suppress(OSError):
-            ignored.write_text("*\n", encoding="utf-8")  # or every run has a changed tree
+            (project.root / IGNORED).write_text("*\n", encoding="utf-8")
     return workspace
 
 
