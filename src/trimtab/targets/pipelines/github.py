@@ -70,7 +70,7 @@ def _rollback(facts: Facts, pipeline: Pipeline, job: Job) -> dict[str, Any]:
     return {
         "name": f"{facts.policy.project}: rollback",
         "on": {"workflow_dispatch": {"inputs": inputs}},
-        **_shared(facts, reason="${{ inputs.reason }}"),
+        **_shared(facts, reason="${{ github.event.inputs.reason }}"),
         "jobs": {job.id: _job(facts, pipeline, job)},
     }
 
@@ -88,7 +88,7 @@ def _shared(facts: Facts, *, reason: str) -> dict[str, Any]:
 def _job(facts: Facts, pipeline: Pipeline, job: Job) -> dict[str, Any]:
     branch = f"github.ref == 'refs/heads/{facts.policy.deploy.ci.branch}'"
     pull_request = "github.event_name == 'pull_request'"
-    chosen = job.environment if job.environment is not None else "${{ inputs.environment }}"
+    chosen = job.environment if job.environment is not None else "${{ github.event.inputs.environment }}"
     found: dict[str, Any] = {"name": job.title}
     if job.needs is not None:
         found["needs"] = job.needs
@@ -102,7 +102,7 @@ def _job(facts: Facts, pipeline: Pipeline, job: Job) -> dict[str, Any]:
         found["concurrency"] = {"group": f"trimtab-{facts.slug}-{job.id}", "cancel-in-progress": False}
     found["env"] = {"TRIMTAB_ENV": chosen} | {name: f"${{{{ secrets.{name} }}}}" for name in job.secrets}
     if job.environment is None:
-        found["env"]["MODEL"] = "${{ inputs.model }}"
+        found["env"]["MODEL"] = "${{ github.event.inputs.model }}"
     found["steps"] = [
         {"uses": CHECKOUT, "with": {"persist-credentials": False}},
         {

@@ -132,7 +132,7 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
     ci = facts.policy.deploy.ci
     secrets = _secrets(facts)
     prepare = tuple(Step(name=f"Prepare: {line}", run=line) for line in ci.prepare)
-    linter = (Step(name="Install the linter", run="python -m pip install ruff"),) if ci.lint == RUFF else ()
+    linter = (Step(name="Install the linter", run="python -m pip install --quiet ruff"),) if ci.lint == RUFF else ()
     lint = (*linter, Step(name="Lint", run=ci.lint)) if ci.lint else ()
     checks = (
         *lint,
@@ -261,7 +261,7 @@ def _install(facts: Facts) -> str:
     extras = ",".join(_extras(facts))
     lines = ci.install or [f"trimtab{f'[{extras}]' if extras else ''}=={facts.version}"]
     words = [word for line in lines for word in shlex.split(line)]
-    return "python -m pip install " + " ".join(shlex.quote(word) for word in words)
+    return "python -m pip install --quiet " + " ".join(shlex.quote(word) for word in words)
 
 
 def _extras(facts: Facts) -> Iterator[str]:

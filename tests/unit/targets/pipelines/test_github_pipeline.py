@@ -67,8 +67,11 @@ def test_the_rollback_has_its_choices_from_the_policy() -> None:
     assert inputs["environment"]["options"] == ["production", "staging"]
     assert inputs["model"]["options"] == ["delay", "fares"]
     job = found["jobs"]["rollback"]
-    assert job["environment"] == job["env"]["TRIMTAB_ENV"] == "${{ inputs.environment }}"
-    assert (job["env"]["MODEL"], found["env"]["REASON"]) == ("${{ inputs.model }}", "${{ inputs.reason }}")
+    assert job["environment"] == job["env"]["TRIMTAB_ENV"] == "${{ github.event.inputs.environment }}"
+    assert (job["env"]["MODEL"], found["env"]["REASON"]) == (
+        "${{ github.event.inputs.model }}",
+        "${{ github.event.inputs.reason }}",
+    )
 
 
 def test_without_environments_stores_are_kept_and_there_is_no_rollback() -> None:

@@ -94,9 +94,9 @@ def test_secrets_of_sources_and_policy_go_where_they_are_needed() -> None:
 
 
 def test_install_takes_what_the_policy_says() -> None:
-    assert pipeline_of(facts()).install == "python -m pip install 'trimtab[console]==1.2.3'"
+    assert pipeline_of(facts()).install == "python -m pip install --quiet 'trimtab[console]==1.2.3'"
     own = pipeline_of(facts("deploy: { ci: { install: ['-r requirements.txt', 'lightgbm>=4.5'] } }\n"))
-    assert own.install == "python -m pip install -r requirements.txt 'lightgbm>=4.5'"
+    assert own.install == "python -m pip install --quiet -r requirements.txt 'lightgbm>=4.5'"
 
 
 @pytest.mark.parametrize(
