@@ -8,6 +8,10 @@ from typing import Any
 import yaml
 
 
+BREAKS = frozenset("\r\x85\u2028\u2029")
+"""Ends of lines that a plain text or a block would lose; in double quotes they are escaped."""
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes texts of several lines as blocks, and items of lists indented below their key."""
 
@@ -21,7 +25,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    style = '"' if BREAKS & set(value) else "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _text)
