@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-
 BREAKS = frozenset("\r\x85\u2028\u2029")
 """Ends of lines that a plain text or a block would lose; in double quotes they are escaped."""
 
