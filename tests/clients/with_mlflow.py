@@ -22,11 +22,12 @@ import httpx
 from kit.small_project import make_project, open_small, trained
 from kit.waiting import PATIENCE_S, wait_for
 from trimtab import settings
+from trimtab.app.exchange.mlflow_push import push
 from trimtab.app.project.mlflow_access import open_registry
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 
-CALLS = Path(__file__).with_name("mlflow_calls.py")
+CALLS, PUSHED = Path(__file__).with_name("mlflow_calls.py"), Path(__file__).with_name("mlflow_pushed_calls.py")
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 PAGE_MS = 60_000
 """Time that a page has to load its parts."""
@@ -46,7 +47,8 @@ def main(python: str, pictures: Path | None = None) -> int:
             return code
         ask_served_model(Path(python), f"models:/{name}@champion", workspace)
         look_at_pages(Path(python), workspace, run.id, name, pictures)
-    print("MLflow's client, server and pages read the project")
+        read_pushed(Path(python), workspace, name, Path(place) / "other")
+    print("MLflow's client, server and pages read the project, and another server what it pushed")
     return 0
 
 
@@ -92,6 +94,19 @@ def look_at_pages(python: Path, workspace: Workspace, run: str, name: str, pictu
             print(taken)
 
 
+def read_pushed(python: Path, workspace: Workspace, name: str, place: Path) -> None:
+    """Push the project to a server of another system, twice, and let a client of that server load the champion."""
+    place.mkdir()
+    stores = ("--backend-store-uri", f"sqlite:///{place}/other.db", "--artifacts-destination", str(place / "files"))
+    with running(python, workspace, "server", "--workers", "1", *stores, ready="/health") as url:
+        first = list(push(workspace, url, models=["risk"], everything=True))
+        again = list(push(workspace, url, models=["risk"], everything=True))
+        assert [each.state for each in first] == ["new"] * len(first), first
+        assert [each.state for each in again] == ["known"] * len(first), again
+        environment = settings.child_environment(MLFLOW_TRACKING_URI=url, **QUIET)
+        subprocess.run([python, str(PUSHED), name, "risk"], env=environment, check=True)
+
+
 @contextmanager
 def running(python: Path, workspace: Workspace, *command: str, ready: str) -> Iterator[str]:
     """Run a command of MLflow that serves, until the block ends; give its URL. ready: path that answers 200."""
@@ -99,7 +114,8 @@ def running(python: Path, workspace: Workspace, *command: str, ready: str) -> It
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    extra = ["--backend-store-uri", workspace.tracking_uri] if command[0] == "server" else []
+    own = command[0] == "server" and "--backend-store-uri" not in command
+    extra = ["--backend-store-uri", workspace.tracking_uri] if own else []
     path = f"{python.absolute().parent}{os.pathsep}{settings.child_environment()['PATH']}"
     process = subprocess.Popen(
         [python.with_name("mlflow"), *command, *extra, "--port", str(port)],

@@ -65,12 +65,19 @@ class Registry:
             key: key of the training, stored as a tag.
             tags: further tags, such as the gates' verdict.
         """
-        self._ensure(model)
-        found = self._find(model, DIGEST, digest)
-        if found:
-            return min(int(version.version) for version in found)
+        if (known := self.version_of(model, digest)) is not None:
+            return known
         own = {DIGEST: digest, "trimtab.key": key, DATASET: run.dataset, "trimtab.model_hash": run.model_hash}
         return self._make(model, folder_uri, run.id, {**(tags or {}), **own})
+
+    def version_of(self, model: str, digest: str) -> int | None:
+        """Return the version with a digest, or None."""
+        self._ensure(model)
+        return min((int(each.version) for each in self._find(model, DIGEST, digest)), default=None)
+
+    def publish(self, bundle: Bundle, run: str, folder_uri: str, tags: Mapping[str, str]) -> int:
+        """Make the next version of a bundle, of a run of this registry's tracking store; return its number."""
+        return self._make(bundle.model, folder_uri, run, {**tags, DIGEST: bundle.digest, DATASET: bundle.dataset})
 
     def take_over(self, bundle: Bundle, folder_uri: str, *, least: int) -> int:
         """Return the version of a bundle of another environment; register it if it is new.
@@ -84,9 +91,8 @@ class Registry:
             least: the smallest number that no bundle has here.
         """
         model, name = bundle.model, self.name(bundle.model)
-        self._ensure(model)
-        if found := self._find(model, DIGEST, bundle.digest):
-            return min(int(version.version) for version in found)
+        if (there := self.version_of(model, bundle.digest)) is not None:
+            return there
         known = self._search(f"name = '{name}'")
         for left in (each for each in known if each.source == UNKNOWN):  # of a process that was killed
             self._client.delete_model_version(name, str(left.version))

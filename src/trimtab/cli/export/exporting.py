@@ -11,6 +11,7 @@ import typer
 from trimtab.app.delivery import written_targets
 from trimtab.app.delivery.written_targets import TargetFile
 from trimtab.cli.context import Context, Verbs
+from trimtab.cli.export.pushing import MLFLOW, PUSHED, push_to_mlflow
 from trimtab.cli.terminal import heading, say
 from trimtab.errors import CheckFailed, UsageError, nearest
 from trimtab.targets.target_list import EXPORTS, PIPELINES, Target
@@ -18,12 +19,13 @@ from trimtab.units import plural
 
 app = Verbs()
 
+
 File = Annotated[str | None, typer.Argument(metavar="FILE", help="Print this file alone, by its name or path.")]
 Write = Annotated[bool, typer.Option("--write", help="Write the files into the project.")]
 Check = Annotated[bool, typer.Option("--check", help="Fail when written files differ from what they would be now.")]
 
 
-@app.verb()
+@app.verb(model=True)
 def export(
     context: Context,
     target: Annotated[
@@ -32,12 +34,26 @@ def export(
     file: File = None,
     write: Write = False,
     check: Check = False,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="URI", help="Of mlflow: address of the tracking server.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Of mlflow: all runs and bundles; by default those that serve.")
+    ] = False,
 ) -> None:
     """Print the files of another system, or write them into the project.
 
-    They are made from trimtab.yaml and definitions.py; the same policy gives the same files. Lines of yours between
-    `trimtab: yours` and `trimtab: end` are kept. With --check and no target, all files that were written are compared.
+    `mlflow` has no files: it pushes runs, models and aliases to a server. The others are made from trimtab.yaml and
+    definitions.py; the same policy gives the same files. Lines of yours between `trimtab: yours` and `trimtab: end` are
+    kept. With --check and no target, all files that were written are compared.
     """
+    if target == MLFLOW:
+        if file is not None or write or check:
+            raise UsageError(f"trimtab export {MLFLOW} writes no files; it takes --to URI, --model and --all")
+        push_to_mlflow(context, to, everything=everything)
+        return
+    if to is not None or everything or context.model is not None:
+        raise UsageError(f"--to, --all and --model belong to: trimtab export {MLFLOW} --to URI")
     _run(context, EXPORTS, "export", target, file, write=write, check=check)
 
 
@@ -70,10 +86,14 @@ def _run(
         if check:
             _check(context, written_targets.written(context.project))
         else:
-            context.show({each: target.about for each, target in targets.items()}, _list)
+            pushed = (
+                {MLFLOW: "runs, models and aliases, pushed to a tracking server: --to URI"} if verb == "export" else {}
+            )
+            context.show({**{each: target.about for each, target in targets.items()}, **pushed}, _list)
         return
     if name not in targets:
-        raise UsageError(f"trimtab {verb} {name}: no such target.{nearest(name, targets)}")
+        known = [*targets, *PUSHED] if verb == "export" else targets
+        raise UsageError(f"trimtab {verb} {name}: no such target.{nearest(name, known)}")
     files = written_targets.target_files(context.project, name)
     if file is not None:
         files = [_named(files, file, f"trimtab {verb} {name}")]
