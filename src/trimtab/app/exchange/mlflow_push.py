@@ -50,6 +50,7 @@ SOON = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is away is told after seconds, not minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 State = Literal["new", "completed", "known", "removed"]
