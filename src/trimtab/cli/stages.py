@@ -23,6 +23,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.app.stages.feature_checks import feature_report
+from trimtab.app.stages.sampled_sources import ingest_last
 from trimtab.app.stages.view_changes import refuse_lost_views
 from trimtab.bundle.spec import read_spec
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json
@@ -40,7 +41,7 @@ from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import LabelIntake
 from trimtab.records.serving import Revision
 from trimtab.records.training import Baseline, Bundle, DatasetVersion, FoldScore, Run
-from trimtab.units import plural
+from trimtab.units import micros, plural
 
 app = Verbs()
 
@@ -65,11 +66,22 @@ def ingest(
             "--rows", min=1, metavar="NUMBER", help="Stop after the file or batch with which a table has so many rows."
         ),
     ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Take the newest stretch of the files alone, such as 60d, as a sample."),
+    ] = None,
 ) -> None:
     """Take new rows of sources into tables.
 
     Takes each file once, and each row of a database, an API or a stream. New outcomes become labels.
     """
+    if last is not None:
+        if again or rows is not None:
+            raise UsageError(
+                f"{'--rebuild' if again else '--rows'} takes other rows than --last; leave one of them out"
+            )
+        context.show(ingest_last(context.workspace, _length(last), source), show_ingested)
+        return
     if again:
         if rows is not None:
             raise UsageError("--rebuild reads all files of a source, and --rows only the first ones; leave one out")
@@ -78,6 +90,14 @@ def ingest(
     done = ingesting.ingest(context.workspace, source, rows=rows)
     context.show(done, show_ingested)
     _take_outcomes(context.workspace, source, done, show=not context.json)
+
+
+def _length(last: str) -> int:
+    """Parse the length of a stretch of time, in microseconds. Raises UsageError."""
+    try:
+        return micros(last)
+    except ValueError as error:
+        raise UsageError(f"--last: {error}") from None
 
 
 def _rebuild(context: Context, source: str | None) -> None:

@@ -26,10 +26,13 @@ from trimtab.data.source_files import find_files
 from trimtab.definitions.kafka_source import KafkaSource
 from trimtab.definitions.push_source import PushSource
 from trimtab.definitions.sources import FileSource, Source
-from trimtab.errors import CheckFailed, DataError, StageError, StoreError
+from trimtab.errors import CheckFailed, DataError, StageError, StoreError, UsageError
 from trimtab.records.data import CheckReport, TableVersion
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.tables.contract import Tables
+
+SAMPLE = "sample: "
+"""Begins the state of a table that holds a part of the rows of its files."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ def ingest(intake: Intake, rows: int | None = None) -> list[Ingested]:
         StoreError: the table has lost rows that cannot be ingested again.
         CheckFailed: too many rows of a file fail; its report is written.
         PolicyError: the checks cannot be loaded or cannot run.
+        UsageError: the table holds a sample.
     """
+    refuse_sample(intake)
     files = find_files(intake.files, intake.folder)
     restored = {one.file: one for one in _restore(intake, files)}
     done: list[Ingested] = []
@@ -77,6 +82,16 @@ def ingest(intake: Intake, rows: int | None = None) -> list[Ingested]:
             break
         done.append(restored.get(file.name) or _ingest_file(intake, file))
     return done
+
+
+def refuse_sample(intake: Intake) -> None:
+    """Raise UsageError if the table holds a sample, which would not become whole by further files."""
+    state = intake.tables.state(intake.table) or ""
+    if state.startswith(SAMPLE):
+        raise UsageError(
+            f"table '{intake.table}' holds a sample ({state.removeprefix(SAMPLE)}), so it takes no other rows: open "
+            "another environment (--env), or a copy of the project without .trimtab/"
+        )
 
 
 def validate(intake: Intake, version: TableVersion | None = None) -> CheckReport:

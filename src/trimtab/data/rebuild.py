@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from trimtab.data.batch import Intake, check_content, read_content
-from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing
+from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing, refuse_sample
 from trimtab.data.local_file import SourceFile
 from trimtab.data.quarantine_release import releases
 from trimtab.data.source_files import find_files
@@ -36,7 +36,9 @@ def rebuild(intake: Intake) -> Ingested:
         StageError: nothing was ingested yet.
         DataError: a file is missing or has changed, or no type fits a column in all files.
         CheckFailed: too many rows of a file fail.
+        UsageError: the table holds a sample.
     """
+    refuse_sample(intake)
     source, tables, metadata, clock = intake.source, intake.tables, intake.metadata, intake.clock
     versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
     if not versions:

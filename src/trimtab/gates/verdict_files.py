@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree import ElementTree
 
-from trimtab.records.gate_reports import GateReport, GateResult
+from trimtab.gates.junit_xml import Case, junit_xml
+from trimtab.records.gate_reports import GateReport
 
 MARKDOWN, JUNIT = "gates.md", "gates.junit.xml"
 """Names of the files in a bundle."""
@@ -41,26 +41,18 @@ def markdown(report: GateReport) -> str:
 
 def junit(report: GateReport) -> bytes:
     """Return the report as JUnit XML: one test case a result; a warning is a case with output."""
-    counts = {verdict: sum(each.verdict == verdict for each in report.results) for verdict in ("fail", "warn")}
-    suites = ElementTree.Element("testsuites", name="trimtab gates", tests=str(len(report.results)))
-    suite = ElementTree.SubElement(
-        suites,
-        "testsuite",
-        name=f"{report.model} {report.run}",
-        tests=str(len(report.results)),
-        failures=str(counts["fail"]),
-        errors="0",
-        skipped="0",
-        timestamp=f"{report.created_at:%Y-%m-%dT%H:%M:%S}",
-    )
-    properties = ElementTree.SubElement(suite, "properties")
-    for name, value in (("served_by", served_by(report)), ("thresholds", thresholds(report))):
-        ElementTree.SubElement(properties, "property", name=name, value=_plain(value))
-    for result in report.results:
-        _case(suite, result)
-    ElementTree.indent(suites)
-    found: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
-    return found + b"\n"
+    cases = [
+        Case(
+            group=each.gate,
+            name=each.metric,
+            text=f"warning: {each.reason}" if each.verdict == "warn" else each.reason,
+            outcome="failed" if each.verdict == "fail" else "passed",
+        )
+        for each in report.results
+    ]
+    about = {"served_by": served_by(report), "thresholds": thresholds(report)}
+    suite = f"{report.model} {report.run}"
+    return junit_xml("trimtab gates", suite, cases, at=report.created_at, properties=about)
 
 
 def served_by(report: GateReport) -> str:
@@ -76,17 +68,3 @@ def thresholds(report: GateReport) -> str:
         return f"{report.thresholds[:12] or 'not recorded'}, not frozen before the run"
     same = "as frozen" if report.thresholds == report.frozen else f"changed since {report.frozen[:12]} was frozen"
     return f"{report.thresholds[:12]}, {same} at {report.frozen_at:%Y-%m-%d %H:%M:%S} UTC before the run"
-
-
-def _case(suite: ElementTree.Element, result: GateResult) -> None:
-    case = ElementTree.SubElement(suite, "testcase", classname=result.gate, name=_plain(result.metric))
-    if result.verdict == "fail":
-        ElementTree.SubElement(case, "failure", message=_plain(result.reason), type=result.gate)
-    else:
-        text = f"warning: {result.reason}" if result.verdict == "warn" else result.reason
-        ElementTree.SubElement(case, "system-out").text = _plain(text)
-
-
-def _plain(text: str) -> str:
-    """Return the text without the control characters that XML does not allow."""
-    return "".join(each for each in text if each >= " " or each in "\t\n")

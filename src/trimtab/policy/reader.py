@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -56,6 +57,12 @@ def parse_policy(text: str, name: str = "trimtab.yaml") -> Policy:
     except ValidationError as error:
         found = sorted({complaint(problem, lines) for problem in error.errors(include_url=False)})
         raise PolicyError("\n".join(f"{name}:{line}: {text}" for line, text in found)) from None
+
+
+def policy_data(text: str) -> dict[str, Any]:
+    """Return what the text of a valid policy file says, as plain values."""
+    found: dict[str, Any] = yaml.load(text, Loader=_Loader)
+    return found
 
 
 def line_of(path: Path, key: str) -> int:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.gateway.request_bodies import request_bodies
 from trimtab.app.gateway.turns import TurnRequest, end_turns, write_turn
 from trimtab.app.project import process_files
 from trimtab.app.project.process_files import read_progress
@@ -43,8 +44,6 @@ TROUBLE_SECONDS = 30.0
 POLL_SECONDS = 0.004
 NEVER = np.iinfo(np.int64).max
 """When a label became known that never did."""
-ISO_8601 = "%Y-%m-%dT%H:%M:%S%.6fZ"
-TYPES = {pl.String: "BYTES", pl.Float64: "FP64", pl.Float32: "FP32", pl.Boolean: "BOOL"}
 
 
 @dataclass
@@ -239,32 +238,7 @@ class Replay:
     def bodies(self, frame: pl.DataFrame | None = None) -> list[bytes]:
         """Return one Open Inference Protocol request a row, of all rows by default."""
         frame = self.rows if frame is None else frame
-        names = list(dict.fromkeys((*self._model.request_columns, self._model.examples.timestamp)))
-        columns, types = [], []
-        for name in names:
-            series = frame[name]
-            if isinstance(series.dtype, pl.Datetime | pl.Date):  # as text: integers near 1970 are refused
-                series, kind = series.cast(pl.Datetime("us")).dt.strftime(ISO_8601), "BYTES"
-            elif isinstance(series.dtype, pl.Decimal):
-                exact = name in self._model.features and self._model.type_of(name, "decimal") == "decimal"
-                series, kind = (series.cast(pl.String), "BYTES") if exact else (series.cast(pl.Float64), "FP64")
-            else:
-                kind = next((t for d, t in TYPES.items() if series.dtype == d), "INT64")
-            columns.append(series.to_list())
-            types.append(kind)
-        encode = msgspec.json.encode
-        return [
-            encode(
-                {
-                    "id": id_,
-                    "inputs": [
-                        {"name": name, "shape": [1], "datatype": kind, "data": [value]}
-                        for name, kind, value in zip(names, types, row, strict=True)
-                    ],
-                }
-            )
-            for id_, row in zip(frame["_id"].to_list(), zip(*columns, strict=True), strict=True)
-        ]
+        return request_bodies(self._model, frame, frame["_id"].to_list())
 
     def _send(self, client: Client, step: Step) -> None:
         if step.labels:

@@ -57,15 +57,15 @@ def ingest(workspace: Workspace, source: str | None = None, *, rows: int | None 
     with which its table has so many.
     """
     done: list[Ingested] = []
-    for one in _referenced_first(workspace, _sources_so_far(workspace, source)):
+    for one in referenced_first(workspace, _sources_so_far(workspace, source)):
         if isinstance(one, FileSource):
             done.extend(ingest_files(intake_of(workspace, one), rows))
         else:
-            done.extend(_pull_all(workspace, one, named=source is not None, rows=rows))
+            done.extend(pull_all(workspace, one, named=source is not None, rows=rows))
     return done
 
 
-def _referenced_first(workspace: Workspace, sources: Sequence[Source]) -> Iterable[Source]:
+def referenced_first(workspace: Workspace, sources: Sequence[Source]) -> Iterable[Source]:
     """Return sources in an order in which a source comes after those that its checks refer to."""
     checks = workspace.project.policy.checks.tables
     needs = {
@@ -119,7 +119,9 @@ def access(workspace: Workspace) -> Access:
     return Access(workspace.project.folder, workspace.root, stream_servers(workspace), embedded=embedded)
 
 
-def _pull_all(workspace: Workspace, source: Source, *, named: bool, rows: int | None) -> list[Ingested]:
+def pull_all(workspace: Workspace, source: Source, *, named: bool, rows: int | None = None) -> list[Ingested]:
+    """Take new rows of a source that is no file. named: raise where another process ingests it, or it is away. rows: as
+    of `ingest`."""
     done: list[Ingested] = []
     newest = latest(workspace.metadata, TableVersion, table=source.name)
     if rows is not None and newest is not None and newest.rows >= rows:
