@@ -18,7 +18,7 @@ from trimtab.app.delivery.sample_reading import SampleReading
 from trimtab.app.delivery.scratch_project import of_one_model, scratch_project
 from trimtab.app.delivery.served_scores import ask_gateway
 from trimtab.app.project.project import Project, open_project
-from trimtab.app.project.workspace import Workspace
+from trimtab.app.project.workspace import Workspace, in_environment
 from trimtab.app.stages import pipeline
 from trimtab.app.stages.ingesting import referenced_first
 from trimtab.app.stages.sampled_sources import cut, take_sample
@@ -26,8 +26,9 @@ from trimtab.clock import from_micros
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import Source
 from trimtab.definitions.views import FeatureView
+from trimtab.errors import UsageError, nearest
 from trimtab.gates.report import report as gate_report
-from trimtab.policy.model import Environment
+from trimtab.policy.environments import LOCAL, Environment, folder_of
 from trimtab.records.data import CheckReport
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import Bundle, DatasetVersion, Run
@@ -50,24 +51,31 @@ def test_contract(folder: Path, environment: str, checks: Checks, *, rows: int) 
         checks: gets every check.
         rows: most labelled examples that a model is trained on.
     """
-    project = checks.run("project", "definitions", lambda: _definitions(folder))
+    project = checks.run("project", "definitions", lambda: _definitions(folder, environment))
     if project is None:
         return
-    own = Workspace(project, project.policy.environments.get(environment, Environment()))
+    is_there = (project.folder / folder_of(environment, _environments(project)[environment])).is_dir()
+    own = in_environment(project, environment) if is_there else None  # a store that is not there is not made
     with scratch_project(folder) as workspace:
         checks.rename(str(workspace.project.folder), str(project.folder))
         _ContractTest(workspace, own, checks, rows).run()
 
 
-def _definitions(folder: Path) -> tuple[Project, str]:
+def _environments(project: Project) -> dict[str, Environment]:
+    return {LOCAL: Environment(), **project.policy.environments}
+
+
+def _definitions(folder: Path, environment: str) -> tuple[Project, str]:
     project = open_project(folder)
+    if environment not in _environments(project):
+        raise UsageError(f"no environment '{environment}'.{nearest(environment, _environments(project))}")
     found = project.definitions
     parts = (plural(len(found.sources), "source"), plural(len(found.views), "view"), plural(len(found.models), "model"))
     return project, ", ".join(parts)
 
 
 class _ContractTest:
-    def __init__(self, workspace: Workspace, own: Workspace, checks: Checks, rows: int) -> None:
+    def __init__(self, workspace: Workspace, own: Workspace | None, checks: Checks, rows: int) -> None:
         self._workspace, self._checks = workspace, checks
         self._reading = SampleReading(workspace, own, rows)
         self._tables: set[str] = set()
@@ -123,7 +131,7 @@ class _ContractTest:
         """Run all checks of a model but those of the gateway; return the bundle that was made."""
         group, run = f"model {model.name}", self._checks.run
         steps = ("features", "leak-free", "inputs", "trainer", "gates", "bundle")
-        missing = [name for name in pipeline.source_tables(model) if name not in self._tables]
+        missing = [name for name in model.source_tables if name not in self._tables]
         if missing:
             self._skip(group, steps, f"no rows of source {missing[0]}")
             return None

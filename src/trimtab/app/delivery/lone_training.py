@@ -123,7 +123,7 @@ def _all_stages(workspace: Workspace, job: LoneTraining) -> Trained:
 
 def needed_sources(project: Project, model: Model) -> list[str]:
     """Return the sources that a training of a model reads, without sources of outcomes that have no file yet."""
-    names = [*pipeline.source_tables(model), *([model.outcomes.source.name] if model.outcomes else [])]
+    names = [*model.source_tables, *([model.outcomes.source.name] if model.outcomes else [])]
     for name in names:  # it grows
         checks = project.policy.checks.tables.get(name)
         names += [each.source for each in (checks.references.values() if checks else ()) if each.source not in names]

@@ -26,11 +26,11 @@ from trimtab.units import plural
 class SampleReading:
     """The rows of a project's sources, each read once and as far as is asked for.
 
-    workspace: the scratch copy. own: the project with its own stores, which may have rows of streams. rows: most
+    workspace: the scratch copy. own: the project with its own stores, which may have rows of streams; None: it has none. rows: most
     labelled examples of a model.
     """
 
-    def __init__(self, workspace: Workspace, own: Workspace, rows: int) -> None:
+    def __init__(self, workspace: Workspace, own: Workspace | None, rows: int) -> None:
         self._workspace, self._own, self._rows = workspace, own, rows
         self._files: dict[str, FileRows] = {}
         self._others: dict[str, pl.DataFrame] = {}
@@ -137,17 +137,10 @@ class SampleReading:
 
     def _other(self, source: Source) -> pl.DataFrame:
         if source.name not in self._others:
-            self._others[source.name] = self._kept(source) if self._has_table(source) else self._pulled(source)
+            own = self._own
+            there = own is not None and own.tables.version(source.name) is not None
+            self._others[source.name] = self._pulled(source) if own is None or not there else _kept(own, source)
         return self._others[source.name]
-
-    def _has_table(self, source: Source) -> bool:
-        """Return True if the project's own stores have rows of a source; opens no store that is not there."""
-        folder = self._own.environment.tables
-        there = folder is not None or (self._own.root / "tables").is_dir()
-        return there and self._own.tables.version(source.name) is not None
-
-    def _kept(self, source: Source) -> pl.DataFrame:
-        return self._own.tables.scan(source.name).collect()
 
     def _pulled(self, source: Source) -> pl.DataFrame:
         """Return the first rows that a source gives. Raises Skipped for a stream, and where it cannot be reached."""
@@ -167,6 +160,10 @@ class SampleReading:
         if not parts:
             raise Skipped("it has no rows yet")
         return pl.concat(parts, how="diagonal_relaxed")
+
+
+def _kept(own: Workspace, source: Source) -> pl.DataFrame:
+    return own.tables.scan(source.name).collect()
 
 
 def _newest_of(frame: pl.DataFrame, source: Source) -> int:

@@ -85,5 +85,7 @@ def _of_a_test(policy: dict[str, Any]) -> dict[str, Any]:
         "serving": serving,
         "environments": {"local": {}},
     }
-    kept = {key: value for key, value in policy.items() if key not in ("alerts", "console", "deploy", "tables")}
+    kept = {
+        key: value for key, value in policy.items() if key not in ("alerts", "console", "deploy", "tables", "triggers")
+    }
     return {**kept, **changed}
