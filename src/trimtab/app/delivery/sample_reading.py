@@ -26,8 +26,8 @@ from trimtab.units import plural
 class SampleReading:
     """The rows of a project's sources, each read once and as far as is asked for.
 
-    workspace: the scratch copy. own: the project with its own stores, which may have rows of streams; None: it has none. rows: most
-    labelled examples of a model.
+    workspace: the scratch copy. own: the project with its own stores, which may have rows of streams; None: it has
+    none. rows: most labelled examples of a model.
     """
 
     def __init__(self, workspace: Workspace, own: Workspace | None, rows: int) -> None:
