@@ -11,6 +11,7 @@ from trimtab.targets.docker import dockerfiles
 from trimtab.targets.kubernetes import manifests
 from trimtab.targets.pipelines import github, gitlab, jenkins
 from trimtab.targets.project_facts import Facts
+from trimtab.targets.terraform import terraform_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,10 @@ EXPORTS: Mapping[str, Target] = {
     ),
     "sagemaker": Target(
         files=sagemaker_files.files, about="pipelines, endpoints with variants and roles of SageMaker, and deploy.py"
+    ),
+    "terraform": Target(
+        files=terraform_files.files,
+        about="modules for AWS and Google Cloud: cluster, database, bucket, images, roles",
     ),
 }
 """Systems of `trimtab export`."""

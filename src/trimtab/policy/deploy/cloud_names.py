@@ -74,6 +74,15 @@ SageMakerInstance = Annotated[
         lambda text: f"ml.{text.strip().lower()}",
     ),
 ]
+DatabaseInstance = Annotated[
+    str,
+    *_kind(
+        "instance class of RDS",
+        r"db\.[a-z][a-z0-9-]*\.(micro|small|medium|\d*x?large)",
+        "db.t4g.small",
+        lambda text: f"db.{text.strip().lower()}",
+    ),
+]
 GcpProject = Annotated[
     str,
     *_kind(
@@ -91,6 +100,15 @@ ServiceAccount = Annotated[
         "service account",
         r"[a-z][a-z0-9-]{4,28}[a-z0-9](@[a-z][a-z0-9-]{4,28}[a-z0-9]\.iam\.gserviceaccount\.com)?",
         "flights-vertex, or its address flights-vertex@PROJECT.iam.gserviceaccount.com",
+    ),
+]
+DatabaseTier = Annotated[
+    str,
+    *_kind(
+        "machine of Cloud SQL",
+        r"db-(custom-\d+-\d+|f1-micro|g1-small|perf-optimized-N-\d+)",
+        "db-custom-1-3840",
+        lambda text: f"db-custom-{text.strip()}",
     ),
 ]
 GcpMachine = Annotated[

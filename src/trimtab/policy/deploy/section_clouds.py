@@ -8,6 +8,8 @@ from trimtab.policy.deploy.cloud_names import (
     Account,
     AwsRegion,
     Bucket,
+    DatabaseInstance,
+    DatabaseTier,
     GcpMachine,
     GcpProject,
     GcpRegion,
@@ -40,6 +42,8 @@ class Aws(Section):
     """Instance type of trainings and of the stages of the pipeline."""
     training_disk: Bytes = 30 * 2**30
     """Disk of a training; whole GB are taken, rounded up."""
+    database_instance: DatabaseInstance = "db.t4g.small"
+    """Instance class of the PostgreSQL database of `trimtab export terraform`."""
 
 
 class Gcp(Section):
@@ -61,6 +65,8 @@ class Gcp(Section):
     """Replicas of a deployed model, at most; left out, as many as `endpoint_replicas`."""
     training_machine: GcpMachine = "n1-standard-4"
     """Machine type of trainings."""
+    database_tier: DatabaseTier = "db-custom-1-3840"
+    """Machine of the PostgreSQL database of `trimtab export terraform`: processors and MB of memory."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Gcp:

@@ -211,9 +211,3 @@ variable "alarm_emails" {
     error_message = "alarm_emails holds something else than addresses of e-mail."
   }
 }
-
-variable "sagemaker_role" {
-  description = "Name of a role for the trainings and endpoints of `trimtab export sagemaker`; null for none."
-  type        = string
-  default     = null
-}

@@ -46,32 +46,3 @@ resource "google_project_iam_member" "cluster_admin" {
   role     = "roles/container.admin"
   member   = each.key
 }
-
-resource "google_service_account" "vertex" {
-  count        = var.vertex_account == null ? 0 : 1
-  account_id   = var.vertex_account
-  display_name = "Vertex AI of ${local.name}"
-}
-
-resource "google_project_iam_member" "vertex" {
-  count   = var.vertex_account == null ? 0 : 1
-  project = var.project_id
-  role    = "roles/aiplatform.user"
-  member  = google_service_account.vertex[0].member
-}
-
-resource "google_storage_bucket_iam_member" "vertex" {
-  count  = var.vertex_account == null ? 0 : 1
-  bucket = google_storage_bucket.main.name
-  role   = "roles/storage.objectUser"
-  member = google_service_account.vertex[0].member
-}
-
-resource "google_artifact_registry_repository_iam_member" "vertex" {
-  count      = var.vertex_account == null ? 0 : 1
-  repository = var.project
-  location   = var.region
-  role       = "roles/artifactregistry.reader"
-  member     = google_service_account.vertex[0].member
-  depends_on = [google_artifact_registry_repository.images]
-}

@@ -182,13 +182,3 @@ variable "alarm_emails" {
     error_message = "alarm_emails holds something else than addresses of e-mail."
   }
 }
-
-variable "vertex_account" {
-  description = "Name of a service account for the endpoints and pipelines of `trimtab export vertex`; null for none."
-  type        = string
-  default     = null
-  validation {
-    condition     = var.vertex_account == null || can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.vertex_account))
-    error_message = "vertex_account is no name of a service account; expected 6 to 30 lower-case letters, digits and hyphens."
-  }
-}
