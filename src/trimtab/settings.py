@@ -81,6 +81,12 @@ class Settings:
     vertex_storage: str | None = field(default=None, metadata={"env": "AIP_STORAGE_URI"})
     """URL of the model's files in Vertex AI."""
 
+    storage_emulator: str | None = field(default=None, metadata={"env": "STORAGE_EMULATOR_HOST"})
+    """URL of a server in place of Google Cloud Storage, for tests; Google's own clients read it, too."""
+
+    metadata_host: str | None = field(default=None, metadata={"env": "GCE_METADATA_HOST"})
+    """Host and port of the metadata server of Google Cloud, when it is not the usual one."""
+
 
 def read() -> Settings:
     """Read all settings from the environment as it is now."""

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from trimtab import settings
+from trimtab.app.gateway.bucket_model import fetch_model
 from trimtab.app.gateway.configuration import gateway_config, running_gateway, url_of
 from trimtab.app.gateway.standalone import StandaloneOptions, refuse_public, standalone_config
 from trimtab.bundle.spec import Task
@@ -62,14 +63,16 @@ def serve(
     It answers requests for predictions, takes feedback, and reports health and metrics.
     """
     configure_logging()
-    contract = container_contract(settings.read())
+    read = settings.read()
+    contract = container_contract(read)
     if contract is not None:
         typer.echo(f"serving for {contract.platform}: {contract.reason}", err=True)
     if path is None and contract is not None and contract.model:
         brought = Path(contract.model)  # a platform that brings a model means it, though the image holds a project
         if not (context.project / POLICY).is_file() or (brought.is_dir() and any(brought.iterdir())):
             path = brought
-    if path is None:
+    bucket = contract.bucket if path is None and contract is not None else None
+    if path is None and bucket is None:
         if log or trust or task or signed_by or tls_certificate or tls_key:
             alone = "--log, --trust, --task, --signed-by, --tls-certificate, --tls-key"
             raise UsageError(f"these options go with a PATH, a project says so in its trimtab.yaml: {alone}")
@@ -91,6 +94,11 @@ def serve(
         tls=(tls_certificate, tls_key) if tls_certificate and tls_key else None,
     )
     with tempfile.TemporaryDirectory(prefix="trimtab-serve-") as run_folder:
+        if bucket is not None:
+            typer.echo(f"copying {bucket}", err=True)
+            target = Path(run_folder) / "model"
+            path = fetch_model(bucket, target, emulator=read.storage_emulator, metadata=read.metadata_host)
+        assert path is not None
         config = standalone_config(path, Path(run_folder), asked)
         _run(config, contract, host, port)
 

@@ -33,7 +33,9 @@ class ContainerContract(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ANY_ADDRESS
     port: int
     model: str | None
-    """Folder into which the platform has put the model; None: the image contains it."""
+    """Folder into which the platform has put the model; None: the image contains it, or a bucket."""
+    bucket: str | None = None
+    """URL of the model in Cloud Storage, gs://BUCKET/PATH; None without one."""
     health: str
     predict: str
     """Paths of the two routes; of docker, kubernetes and kserve they are routes of every gateway."""
@@ -61,6 +63,7 @@ def container_contract(settings: Settings) -> ContainerContract | None:
             platform=platform,
             port=_port("AIP_HTTP_PORT", settings.vertex_port, PORT),
             model=_folder(settings.vertex_storage),
+            bucket=settings.vertex_storage if (settings.vertex_storage or "").startswith("gs://") else None,
             health=_path("AIP_HEALTH_ROUTE", settings.vertex_health, VERTEX_HEALTH),
             predict=_path("AIP_PREDICT_ROUTE", settings.vertex_predict, VERTEX_PREDICT),
             reason=reason,
