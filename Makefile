@@ -30,12 +30,13 @@ test-clients: $(STAMP)  ## Clients of KServe and Feast against a gateway, MLflow
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_mlflow .bench/mlflow/bin/python $(PICTURES)
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_feast .bench/feast/bin/python
 
-test-exports: $(STAMP)  ## Airflow, Dagster and Kubeflow's kfp load and run the files of trimtab export, each installed into .bench/
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh airflow dagster kfp google
+test-exports: $(STAMP)  ## Programs of the platforms load and run the files of trimtab export, each installed into .bench/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh airflow dagster kfp google vertex
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_airflow .bench/airflow/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_dagster .bench/dagster/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_kfp .bench/kfp/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_google .bench/google/bin/python
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_vertex .bench/vertex/bin/python
 
 test-pythons: $(STAMP)  ## Install, run, up and replay on every Python from 3.11 on that this machine has
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" sh scripts/test_pythons.sh

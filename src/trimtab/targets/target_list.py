@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from trimtab.targets import airflow, dagster, grafana
-from trimtab.targets.clouds import kubeflow_files, sagemaker_files
+from trimtab.targets.clouds import kubeflow_files, sagemaker_files, vertex_files
 from trimtab.targets.docker import dockerfiles
 from trimtab.targets.kubernetes import manifests
 from trimtab.targets.pipelines import github, gitlab, jenkins
@@ -49,6 +49,10 @@ EXPORTS: Mapping[str, Target] = {
     "terraform": Target(
         files=terraform_files.files,
         about="modules for AWS and Google Cloud: cluster, database, bucket, images, roles",
+    ),
+    "vertex": Target(
+        files=vertex_files.files,
+        about="models, endpoints with a traffic split and a pipeline of Vertex AI, and deploy.py",
     ),
 }
 """Systems of `trimtab export`."""

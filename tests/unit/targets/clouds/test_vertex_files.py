@@ -1,0 +1,65 @@
+"""Files for Vertex AI: what the policy says, for all models. make test-exports parses them by the API's messages."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from kit.target_facts import NONE, facts
+from trimtab.errors import DefinitionError, PolicyError
+from trimtab.targets.clouds import vertex_files
+
+GCP = "deploy: { gcp: { project: orders-prod-1, region: europe-west3 } }"
+FULL = """
+project: Order Values
+deploy:
+  image: registry.example.com/team/orders
+  gcp:
+    project: orders-prod-1
+    region: us-central1
+    bucket: models
+    service_account: ml-runs
+    endpoint_machine: n1-highmem-4
+    endpoint_replicas: 2
+    endpoint_max_replicas: 5
+    training_machine: n1-highmem-8
+"""
+
+
+def test_machines_names_and_images_come_from_the_policy(tmp_path: Path) -> None:
+    usual = vertex_files.files(facts(tmp_path, f"project: Order Values\n{GCP}\n"))
+    model = json.loads(usual["deploy/vertex/order_value/model.json"])
+    image = "europe-west3-docker.pkg.dev/orders-prod-1/order-values/order-values-gateway:${IMAGE_TAG}"
+    assert model["containerSpec"]["imageUri"] == image
+    settings = json.loads(usual["deploy/vertex/settings.json"])
+    assert settings["bucket"] == "orders-prod-1-trimtab"
+    assert settings["service_account"] == "order-values-vertex@orders-prod-1.iam.gserviceaccount.com"
+    full = vertex_files.files(facts(tmp_path, FULL))
+    asked = json.loads(full["deploy/vertex/size/deployed-model.json"])
+    assert asked["serviceAccount"] == "ml-runs@orders-prod-1.iam.gserviceaccount.com"
+    machines = {"machineSpec": {"machineType": "n1-highmem-4"}, "minReplicaCount": 2, "maxReplicaCount": 5}
+    assert asked["dedicatedResources"] == machines
+    pipeline = full["deploy/vertex/pipeline.py"]
+    assert 'CPUS, MEMORY = "8", "52G"' in pipeline
+    assert 'IMAGE = "registry.example.com/team/orders"' in pipeline
+    assert '"/gcs/models/data"' in pipeline
+
+
+def test_programs_are_python_and_name_all_models(tmp_path: Path) -> None:
+    found = vertex_files.files(facts(tmp_path, FULL))
+    for name in ("pipeline.py", "deploy.py"):
+        ast.parse(found[f"deploy/vertex/{name}"])
+    assert '{"order_value": ["orders"], "size": ["prices"]}' in found["deploy/vertex/pipeline.py"]
+    assert found == vertex_files.files(facts(tmp_path, FULL))
+
+
+def test_what_cannot_be_is_told_before_any_text(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=r"deploy\.gcp\.project: export vertex needs it"):
+        vertex_files.files(facts(tmp_path, "project: p\n"))
+    with pytest.raises(PolicyError, match=r"deploy\.gcp\.region: export vertex needs it"):
+        vertex_files.files(facts(tmp_path, "project: p\ndeploy: { gcp: { project: orders-prod-1 } }\n"))
+    with pytest.raises(DefinitionError, match="no model to export to vertex"):
+        vertex_files.files(facts(tmp_path, FULL, NONE))
