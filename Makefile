@@ -31,7 +31,9 @@ test-clients: $(STAMP)  ## Clients of KServe and Feast against a gateway, MLflow
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_feast .bench/feast/bin/python
 
 test-exports: $(STAMP)  ## Programs of the platforms load and run the files of trimtab export, each installed into .bench/
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh airflow dagster kfp google vertex
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh airflow dagster helm kfp google vertex
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python -m clients.with_gateway_image
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_helm .bench/helm/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_airflow .bench/airflow/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_dagster .bench/dagster/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_kfp .bench/kfp/bin/python

@@ -60,10 +60,28 @@ alerts:
   channels:
     ops: { url: "slack://${SLACK_TOKEN}/" }
 environments:
+  staging: { metadata: "postgresql+psycopg://trimtab@staging/trimtab", predictions: kafka://staging:9092/predictions }
   production:
     metadata: "postgresql+psycopg://trimtab@db/trimtab"
     predictions: kafka://kafka:9092/predictions
 """
+
+KUBERNETES = """
+deploy:
+  image: registry.example.com/shop
+  kubernetes:
+    namespace: shop
+    replicas: { min: 2, max: 5 }
+    cpu: 2
+    memory: 3GiB
+    storage: { size: 20GiB, storage_class: fast }
+    ingress: { host: shop.example.com, ingress_class: nginx, tls_secret: shop-tls }
+    callers: [web]
+    service_monitor: true
+    ingest: "15 * * * *"
+    repository: https://git.example.com/shop/models.git
+"""
+"""Further lines of the policy: every key of deploy.kubernetes."""
 
 
 def facts_of(shape: str, folder: Path, policy: str = "") -> Facts:

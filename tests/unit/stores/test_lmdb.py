@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,20 @@ def test_a_folder_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None
     (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError, match="cannot be opened"):
         LmdbOnline(tmp_path)
+
+
+def test_a_process_of_another_container_with_the_same_number_is_told(tmp_path: Path) -> None:
+    # given a store, and a process that holds the lock by which LMDB knows this process's number
+    LmdbOnline(tmp_path).close()
+    hold = (
+        "import fcntl, sys; file = open(sys.argv[1], 'r+b'); "
+        f"fcntl.lockf(file, fcntl.LOCK_EX, 1, {os.getpid()}); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "lock.mdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(StoreError, match=rf"number of this one \({os.getpid()}\).*shareProcessNamespace"):
+            LmdbOnline(tmp_path)
+        other.communicate()
+    LmdbOnline(tmp_path).close()

@@ -414,6 +414,12 @@ def _open(folder: Path, map_size: int) -> lmdb.Environment:
     try:
         env = lmdb.open(str(folder), map_size=map_size, max_readers=MAX_READERS)
         env.reader_check()  # frees the slots of readers whose processes have ended, which would keep old pages
+    except lmdb.LockError as error:
+        raise StoreError(
+            f"online store {folder} cannot be opened: {error}. A process of another container has the number of this "
+            f"one ({os.getpid()}) and has it open; let both see the same processes (Docker: --pid, Kubernetes: "
+            "shareProcessNamespace)"
+        ) from error
     except lmdb.Error as error:
         raise _unusable(folder, str(error)) from error
     needed, size = (env.info()["last_pgno"] + 1) * env.stat()["psize"], (folder / DATA).stat().st_size

@@ -47,13 +47,13 @@ GATEWAY: Mapping[str, str] = {
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "catboost": ("catboost", "pandas", "python-dateutil", "scipy", "six"),
-    "joblib": ("joblib",),
+    "joblib": ("joblib", "cloudpickle"),
     "lightgbm": ("lightgbm", "narwhals", "scipy"),
     "pandas": ("pandas", "python-dateutil", "six"),
     "polars": ("polars", "polars-runtime-32"),
     "pyarrow": ("pyarrow",),
     "scipy": ("scipy",),
-    "sklearn": ("scikit-learn", "joblib", "narwhals", "scipy", "threadpoolctl"),
+    "sklearn": ("scikit-learn", "cloudpickle", "joblib", "narwhals", "scipy", "threadpoolctl"),
     "statsmodels": ("statsmodels", "formulaic", "pandas", "patsy", "python-dateutil", "scipy", "six"),
     "xgboost": ("xgboost-cpu", "scipy"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import Any
 
+from trimtab.policy.environments import folder_of
 from trimtab.targets.docker.dockerfiles import (
     CONTAINER,
     GRPC_PORT,
@@ -148,7 +149,7 @@ def _pod(
         },
     ]
     if own_run:
-        volumes += [{"name": "run", "emptyDir": {}}, {"name": "online", "emptyDir": {}}]
+        volumes.append({"name": "own", "emptyDir": {}})
     if cluster.policy.serving.tls is not None:
         named = Value("tls.secretName", f"{cluster.facts.slug}-tls", "Secret with tls.crt, tls.key and ca.crt.", TEXT)
         volumes.append({"name": "tls", "secret": {"secretName": named, "defaultMode": 0o440}})
@@ -179,7 +180,7 @@ def _pod(
     }
 
 
-def _container(cluster: Cluster, part: Part, words: list[str], *, run: str = "") -> dict[str, Any]:
+def _container(cluster: Cluster, part: Part, words: list[str], *, own_run: bool = False) -> dict[str, Any]:
     policy = Value("image.pullPolicy", "IfNotPresent", "When images are pulled.", {"enum": ["Always", "IfNotPresent"]})
     secret = Value(
         "secretName",
@@ -198,8 +199,10 @@ def _container(cluster: Cluster, part: Part, words: list[str], *, run: str = "")
         {"name": "tmp", "mountPath": "/tmp"},
         *({"name": "state", "mountPath": f"{HOME}/{name}", "subPath": name} for name in data_folders(cluster.facts)),
     ]
-    if run:
-        mounts += [{"name": each, "mountPath": f"{run}/{each}"} for each in ("run", "online")]
+    if own_run:
+        environments = cluster.facts.policy.environments.items()
+        places = [f"{folder_of(name, each)}/{kind}" for name, each in environments for kind in ("run", "online")]
+        mounts += [{"name": "own", "mountPath": f"{HOME}/{place}", "subPath": place} for place in places]
     if part == "gateway" and (tls := cluster.policy.serving.tls) is not None:
         files = {"tls.crt": tls.certificate, "tls.key": tls.key, "ca.crt": tls.client_ca}
         mounts += [
@@ -238,9 +241,8 @@ def _serving(cluster: Cluster) -> dict[str, Any]:
     if policy.serving.grpc_port is not None:
         ports.append({"name": "grpc", "containerPort": GRPC_PORT})
     live, ready = _probe(cluster, "/v2/health/live"), _probe(cluster, "/v2/health/ready")
-    own = STATE if cluster.environment == "local" else f"{STATE}/environments/{cluster.environment}"
     found = {
-        **_container(cluster, "gateway", arguments(policy, "gateway"), run=own if cluster.apart else ""),
+        **_container(cluster, "gateway", arguments(policy, "gateway"), own_run=cluster.apart),
         "ports": ports,
         "resources": _resources("gateway", asked.cpu, asked.memory),
         "startupProbe": {**live, "periodSeconds": 1, "failureThreshold": STARTS_S},

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from kit.target_projects import SHAPES, facts_of
+from kit.target_projects import KUBERNETES, SHAPES, facts_of
 from trimtab.errors import PolicyError
 from trimtab.serving.protocols import health
 from trimtab.targets.kubernetes import manifests
@@ -23,21 +23,6 @@ from trimtab.targets.kubernetes.workloads import LEAVES_S
 from trimtab.targets.project_facts import Facts
 
 VERSIONS = ("1.29", "1.33", "1.37")
-FULL = """
-deploy:
-  image: registry.example.com/shop
-  kubernetes:
-    namespace: shop
-    replicas: { min: 2, max: 5 }
-    cpu: 2
-    memory: 3GiB
-    storage: { size: 20GiB, storage_class: fast }
-    ingress: { host: shop.example.com, ingress_class: nginx, tls_secret: shop-tls }
-    callers: [web]
-    service_monitor: true
-    ingest: "15 * * * *"
-    repository: https://git.example.com/shop/models.git
-"""
 CRDS: dict[str, dict[str, set[str]]] = {
     "ServiceMonitor": {
         "spec": {"selector", "endpoints"},
@@ -81,7 +66,7 @@ def kind(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def project(shape: str, folder: Path) -> Facts:
     """Return a project; the one with several models has every key of the section."""
-    return facts_of(shape, folder, FULL if shape == "several" else "")
+    return facts_of(shape, folder, KUBERNETES if shape == "several" else "")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -242,7 +227,9 @@ def test_stores_that_machines_share_have_several_gateways_and_one_loop(tmp_path:
     mounts = {
         each["mountPath"]: each["name"] for each in gateway["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
     }
-    assert mounts["/project/.trimtab/environments/production/run"] == "run", "no other gateway's counts and orders"
+    for environment in ("staging", "production"):
+        own = f"/project/.trimtab/environments/{environment}/run"
+        assert mounts[own] == "own", "counts and orders of no other gateway"
     claim = kind(objects, "PersistentVolumeClaim")["spec"]
     assert (claim["accessModes"], claim["storageClassName"]) == (["ReadWriteMany"], "fast")
     kinds = {each["kind"] for each in objects}
@@ -297,7 +284,7 @@ def test_what_no_cluster_can_run_is_refused_before_any_file_is_made(policy: str,
 
 
 def test_the_same_policy_gives_the_same_bytes_and_a_policy_may_hold_braces(tmp_path: Path) -> None:
-    facts = facts_of("several", tmp_path, FULL)
+    facts = facts_of("several", tmp_path, KUBERNETES)
     braces = replace(facts, policy_text=facts.policy_text + "# {{ .Values.x }}\n")
     assert manifests.files(braces) == manifests.files(braces)
     chart = {path: text for path, text in manifests.files(braces).items() if "/templates/" in path}
