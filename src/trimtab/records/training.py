@@ -70,6 +70,8 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     has served ones, those were taken."""
     skew: tuple[FeatureSkew, ...] = ()
     """By feature, where features were compared with the served ones."""
+    made_in: str | None = None
+    """Name of the environment that a promoted bundle came from, which has the rows; None: they are in this one."""
 
 
 class FoldScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +192,8 @@ class Run(Record, frozen=True, kw_only=True):
     changes: str = ""
     """SHA-256 of the patch of uncommitted changes, code/changes.patch of the packaged model; "" if there were none,
     `too large` if it is not kept."""
+    made_in: str | None = None
+    """Name of the environment that trained and paid, where a promoted bundle came from; None: this one."""
 
 
 class UsualRange(msgspec.Struct, frozen=True, kw_only=True):

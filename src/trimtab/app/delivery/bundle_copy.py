@@ -33,7 +33,7 @@ def copy_bundle(source: Workspace, target: Workspace, bundle: Bundle) -> Bundle:
     Raises ActionError for files that differ from the manifest, here or there, or lack the signature that the policy
     asks for.
     """
-    path = _copy_files(source, target, bundle)
+    path = copy_files(source, target, bundle)
     known = latest(target.metadata, Bundle, model=bundle.model, digest=bundle.digest)
     if known is not None:
         return known
@@ -48,13 +48,14 @@ def copy_bundle(source: Workspace, target: Workspace, bundle: Bundle) -> Bundle:
         version=version,
         created_at=target.now(),
         path=path,
+        dataset=_of(source.name, bundle.dataset),
         origin=Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest),
     )
-    target.metadata.put(*_behind(source, target.metadata, bundle), copied)
+    target.metadata.put(*_behind(source, target.metadata, bundle, path), copied)
     return copied
 
 
-def _copy_files(source: Workspace, target: Workspace, bundle: Bundle) -> str:
+def copy_files(source: Workspace, target: Workspace, bundle: Bundle) -> str:
     """Copy the files of a bundle, signature included; return their name in the target's artifact store."""
     name = f"bundles/{bundle.model}/{bundle.digest[:16]}"
     try:
@@ -88,10 +89,11 @@ def _expect_whole(folder: Path, target: Workspace, bundle: Bundle) -> None:
         ) from None
 
 
-def _behind(source: Workspace, target: Metadata, bundle: Bundle) -> list[Record]:
+def _behind(source: Workspace, target: Metadata, bundle: Bundle, path: str) -> list[Record]:
     """Return the records that a bundle refers to, as far as there are, and that the target lacks.
 
-    Ids of the origin's table versions and bundles, which mean others in the target, get the name of the origin.
+    path: of the bundle's files in the target. Ids of the origin's tables, training set and champion, which can mean
+    others in the target, get the name of the origin.
     """
     there, environment = source.metadata, source.name
     found: list[Record | None] = [_get(there, FeatureViewVersion, view) for view in bundle.views]
@@ -101,8 +103,14 @@ def _behind(source: Workspace, target: Metadata, bundle: Bundle) -> list[Record]
                 own = _of(environment, table.id), _of(environment, table.table)
                 found.append(msgspec.structs.replace(table, id=own[0], table=own[1]))
         tables = {name: _of(environment, id_) for name, id_ in dataset.tables.items()}
-        found.append(msgspec.structs.replace(dataset, tables=tables))
-    found += [_get(there, Run, run) for run in dict.fromkeys((bundle.run, bundle.refit or bundle.run))]
+        made_in = dataset.made_in or environment
+        found.append(msgspec.structs.replace(dataset, id=_of(environment, dataset.id), tables=tables, made_in=made_in))
+    serves = bundle.refit or bundle.run
+    for run in (_get(there, Run, id_) for id_ in dict.fromkeys((bundle.run, serves))):
+        if run is not None:
+            staging = path if run.id == serves else run.staging  # the bundle has all files of the run that serves
+            trained_on, made_in = _of(environment, run.dataset), run.made_in or environment
+            found.append(msgspec.structs.replace(run, staging=staging, dataset=trained_on, made_in=made_in))
     if (gates := _get(there, GateReport, bundle.gate_report)) is not None:
         champion = None if gates.champion is None else _of(environment, gates.champion)
         found.append(msgspec.structs.replace(gates, champion=champion))

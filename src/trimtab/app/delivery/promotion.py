@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 
 from trimtab import units
-from trimtab.app.delivery.bundle_copy import copy_bundle
+from trimtab.app.delivery.bundle_copy import copy_bundle, copy_files
 from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.deploying import deploy
 from trimtab.app.operations.promotion_requests import may_approve, request_promotion, told
@@ -76,6 +76,7 @@ def promote(
     _expect_passed(source, bundle)
     _expect_soaked(source, target, bundle)
     if (now := _serves(target, bundle, role)) is not None:
+        copy_files(source, target, bundle)  # where they were lost
         return now
     origin = Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest)
     if rules.approvals:

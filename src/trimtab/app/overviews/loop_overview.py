@@ -273,7 +273,11 @@ def _totals(workspace: Workspace, briefs: Sequence[ModelBrief]) -> Totals | None
     if newest is None:
         return None
     own = [m for m in months if m.start == newest]
-    runs = [r for r in workspace.metadata.find(Run) if _same_month(_as_of(workspace, r.dataset), newest)]
+    runs = [
+        r
+        for r in workspace.metadata.find(Run)
+        if r.made_in is None and _same_month(_as_of(workspace, r.dataset), newest)
+    ]
     lost = [m.lost for m in own if m.lost is not None]
     saved = [m.saved for m in own if m.saved is not None]
     return Totals(

@@ -66,11 +66,17 @@ def restore_registry(workspace: Workspace, model: str) -> list[int]:
 
 
 def set_aliases(workspace: Workspace, revision: Revision) -> None:
-    """Make the registry's aliases say what a revision says."""
+    """Make the registry's aliases say what a revision says.
+
+    In a registry that several environments name, the name of the environment comes first: production-champion.
+    """
     restore_registry(workspace, revision.model)
-    registry = open_registry(workspace)
-    for alias in ALIASES:
-        version = next((a.version for a in revision.assignments if a.role == alias and not a.kept), None)
+    registry, tracking = open_registry(workspace), workspace.environment.tracking
+    environments = workspace.project.policy.environments.values()
+    shared = tracking is not None and sum(each.tracking == tracking for each in environments) > 1
+    for role in ALIASES:
+        alias = f"{workspace.name}-{role}" if shared else role
+        version = next((a.version for a in revision.assignments if a.role == role and not a.kept), None)
         if version is None:
             registry.remove_alias(revision.model, alias)
         else:

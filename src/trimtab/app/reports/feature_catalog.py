@@ -78,7 +78,9 @@ def view_facts(workspace: Workspace, name: str) -> ViewFacts:
     """Return all that is known of a view. Raises UsageError for a name that no view has."""
     view = defined_view(workspace, name)
     table = latest(workspace.metadata, TableVersion, table=view.source.name)
-    dataset = newest_where(workspace.metadata, DatasetVersion, lambda d: view.version_id in d.views)
+    dataset = newest_where(
+        workspace.metadata, DatasetVersion, lambda d: view.version_id in d.views and d.made_in is None
+    )
     stats = {} if dataset is None else feature_stats(workspace, dataset, view.feature_names)
     source = f"{type(view.source).__name__} '{view.source.name}' ({view.source.origin})"
     options = {

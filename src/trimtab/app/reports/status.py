@@ -164,7 +164,7 @@ def _since(workspace: Workspace, model: str, assignment: Assignment) -> str:
 
 
 def _money(workspace: Workspace, model: str) -> dict[str, Any]:
-    runs = workspace.metadata.find(Run, model=model)
+    runs = [run for run in workspace.metadata.find(Run, model=model) if run.made_in is None]
     served = _served(workspace, model)
     return {
         "currency": workspace.project.policy.impact.currency,

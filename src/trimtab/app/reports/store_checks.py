@@ -153,7 +153,7 @@ def wrong_with_bundle(workspace: Workspace, bundle: Bundle) -> str | None:
 
 def _datasets(workspace: Workspace) -> Iterator[StoreFault]:
     for version in workspace.metadata.find(DatasetVersion):
-        if not workspace.artifacts.exists(version.path):
+        if version.made_in is None and not workspace.artifacts.exists(version.path):
             text = f"training set {version.id[:12]} is gone ({version.path}): its runs cannot be judged again"
             yield StoreFault(subject="training sets", fault=Fault(text=text, remedy=BACKUP, verdict="warn"))
 
@@ -212,6 +212,13 @@ def _pack_again(workspace: Workspace, bundle: Bundle, *, dry_run: bool) -> str |
     """Make a bundle's folder again with the digest that it was registered with; return why not, or None."""
     try:
         run = workspace.metadata.get(Run, bundle.refit or bundle.run)
+        if bundle.origin is not None and run.made_in is not None:
+            come_from = f"--from {bundle.origin.environment} --to {workspace.name} --model {bundle.model}"
+            number = bundle.origin.bundle.rpartition("/")[2]
+            return (
+                f"It came from {bundle.origin.environment}. Move {bundle.path} aside in the artifact store, then copy "
+                f"it again: trimtab promote {come_from} --version {number}"
+            )
         folder = _from_manifest(workspace, bundle, workspace.artifacts.open(run.staging))
         if folder is None:
             folder, digest = pipeline.pack(workspace, run, workspace.metadata.get(GateReport, bundle.gate_report))

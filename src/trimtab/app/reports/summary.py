@@ -119,7 +119,7 @@ def summarise(workspace: Workspace, model: str) -> Summary:
         acted=tuple(d for d in decisions if d.action != "monitor"),
         versions=tuple(_versions(workspace, model)),
         comparison=_compare(workspace, model, log.labelled),
-        training_cost=sum(run.cost for run in metadata.find(Run, model=model)),
+        training_cost=sum(run.cost for run in metadata.find(Run, model=model) if run.made_in is None),
         serving_cost=sum(w.metrics.get("cost", 0.0) for w in windows),
         currency=workspace.project.policy.impact.currency,
     )

@@ -379,7 +379,11 @@ def newest(workspace: Workspace, kind: type[R], model: str) -> R:
 
     One that a stage came to again on this machine, as after a change was taken back, is as new as that.
     """
-    found = newest_where(workspace.metadata, kind, lambda r: getattr(r, "refit_of", None) is None, model=model)
+
+    def is_own(record: R) -> bool:
+        return getattr(record, "refit_of", None) is None and getattr(record, "made_in", None) is None
+
+    found = newest_where(workspace.metadata, kind, is_own, model=model)
     if found is None:
         raise StageError(f"model '{model}' has no {kind.KIND} yet; run: trimtab {MADE_BY[kind]}")
     path = workspace.run_folder / FOUND_AGAIN.format(kind=kind.KIND, model=model)

@@ -98,7 +98,10 @@ def _previous(
         ends.insert(0, (champion.refit, trained_until(workspace.metadata, champion)))
     for run, until in ends:
         if to_micros(until) <= judged_from:
-            folder = workspace.artifacts.open(workspace.metadata.get(Run, run).staging)
+            staging = workspace.metadata.get(Run, run).staging
+            if not workspace.artifacts.exists(staging):
+                continue  # of a promoted bundle only the run that serves has its files here
+            folder = workspace.artifacts.open(staging)
             trust = workspace.project.policy.serving.trust
             return open_previous(folder, run, dataset=dataset, trust=trust)
     return None, f"{champion.id} has seen rows that the new model is judged on"

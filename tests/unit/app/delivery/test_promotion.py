@@ -14,13 +14,15 @@ from trimtab.app.operations.actors import Actor
 from trimtab.app.project.mlflow_access import open_registry
 from trimtab.app.project.workspace import open_workspace
 from trimtab.app.reports.lineage import origin_of
+from trimtab.app.reports.status import status
+from trimtab.app.reports.store_checks import look_inside
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.bundle.manifest import verify
 from trimtab.clock import ManualClock, to_micros
 from trimtab.errors import ActionError, Forbidden, StageError, TrimtabError, UsageError
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.serving import Revision
-from trimtab.records.training import Bundle
+from trimtab.records.training import Bundle, Run
 
 
 @pytest.fixture
@@ -54,8 +56,13 @@ def test_a_trained_bundle_serves_in_production_with_all_that_is_behind_it(two_ru
     assert copied.digest == bundle.digest == revision.origin.digest
     assert verify(production.artifacts.open(copied.path)) == bundle.digest
     origin = origin_of(production, copied)
-    assert (origin.run, origin.gates.run) == (run, run.id)
-    assert [each.id for each in origin.tables] == ["staging:rows@0"]
+    assert (origin.run.id, origin.gates.run, origin.run.made_in) == (run.id, run.id, "staging")
+    assert (origin.dataset.id, [each.id for each in origin.tables]) == (f"staging:{run.dataset}", ["staging:rows@0"])
+    assert (production.artifacts.open(origin.run.staging) / "code" / "definitions.py").is_file()
+    assert status(production)["models"]["risk"]["money"]["training"] == 0, "staging has paid for it"
+    with pytest.raises(StageError, match="has no run yet"):
+        pipeline.newest(production, Run, "risk")
+    assert [fault.fault.text for _, faults in look_inside(production) for fault in faults] == []
     assert open_registry(production).tags("risk", 1)["trimtab.digest"] == bundle.digest
     assert promote(staging, production, ann, bundle, reason="again") == revision, "a second call changes nothing"
 
@@ -82,6 +89,16 @@ def test_a_changed_file_is_refused_before_anything_is_copied(pair: Pair) -> None
         pair.promote()
 
     expect_nothing(pair)
+
+
+def test_files_that_were_lost_come_again(pair: Pair) -> None:
+    pair.serve(1)
+    revision = pair.promote()
+    bundle = pair.production.metadata.get(Bundle, "delay/1")
+    shutil.rmtree(pair.production.artifacts.open(bundle.path))
+
+    assert pair.promote() == revision
+    assert verify(pair.production.artifacts.open(bundle.path)) == bundle.digest
 
 
 def test_files_that_lie_there_already_are_verified(pair: Pair) -> None:

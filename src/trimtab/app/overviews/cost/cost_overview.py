@@ -150,7 +150,8 @@ def run_costs(
 ) -> list[RunCost]:
     """Return what trainings cost, newest first. models: empty for all. before: id of the last run before the page."""
     where: dict[str, Any] = {"model": tuple(models)} if models else {}
-    runs = workspace.metadata.find(Run, limit=limit, before=before, **where)
+    found = workspace.metadata.find(Run, limit=limit, before=before, **where)
+    runs = [run for run in found if run.made_in is None]
     decisions = _decisions(workspace, runs)
     sets = {run.dataset: workspace.metadata.get(DatasetVersion, run.dataset).as_of for run in runs}
     return [

@@ -80,6 +80,9 @@ class ModelSums:
                     month.saved = (month.saved or 0.0) + gain
 
     def _add_runs(self, workspace: Workspace, runs: list[Run]) -> None:
+        runs = [run for run in runs if run.made_in is None]
+        if not runs:
+            return
         keys = tuple({run.key.removesuffix(REFIT) for run in runs})
         started = {
             step.workflow: step.decision
