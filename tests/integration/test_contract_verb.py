@@ -6,12 +6,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from kit.commands import typed
-from kit.contract_projects import change, make_loans
+from kit.contract_projects import break_trainer, make_loans
 
 
 def test_a_broken_trainer_fails_its_model_and_the_other_one_is_served(tmp_path: Path) -> None:
     project, report = make_loans(tmp_path / "project"), tmp_path / "report.xml"
-    change(project, "return LogisticRegression(", "raise KeyError('no such\\ncolumn')\n    return LogisticRegression(")
+    break_trainer(project, "risk", r"raise KeyError('no such\ncolumn')")
     done = typed("test", "-p", project, "--rows", "150", "--junit", report, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     lines = {line.split(" s  ", 1)[1].rsplit(": ", 1)[0]: line for line in done.stdout.splitlines() if " s  " in line}

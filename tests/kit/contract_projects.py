@@ -11,7 +11,9 @@ ROWS = 400
 DEFINITIONS = """
 import numpy as np
 import trimtab as tt
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 loans = tt.FileSource("loans", "loans/", timestamp="asked_at", known_at="decided_at")
 rates = tt.FileSource("rates", "rates.csv", timestamp="at")
@@ -31,12 +33,12 @@ loss = tt.Model("loss", task="regression", examples=loans, label="lost", feature
 
 @risk.trainer
 def train_risk(data, params, seed):
-    return LogisticRegression(random_state=seed).fit(np.nan_to_num(data.X), data.y)
+    return make_pipeline(SimpleImputer(), LogisticRegression(random_state=seed)).fit(data.X, data.y)  # risk
 
 
 @loss.trainer
 def train_loss(data, params, seed):
-    return LinearRegression().fit(np.nan_to_num(data.X), data.y)
+    return make_pipeline(SimpleImputer(), LinearRegression()).fit(data.X, data.y)  # loss
 """
 POLICY = """
 project: loans
@@ -73,6 +75,14 @@ def make_loans(folder: Path) -> Path:
     (folder / "definitions.py").write_text(DEFINITIONS)
     (folder / "trimtab.yaml").write_text(POLICY)
     return folder
+
+
+def break_trainer(folder: Path, model: str, statement: str) -> None:
+    """Let the trainer of a model run a statement in place of its last one."""
+    path = folder / "definitions.py"
+    text = path.read_text()
+    line = next(line for line in text.splitlines() if line.endswith(f"  # {model}"))
+    path.write_text(text.replace(line, f"    {statement}"))
 
 
 def change(folder: Path, before: str, after: str) -> None:

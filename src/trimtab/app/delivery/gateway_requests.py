@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -11,8 +12,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from trimtab.errors import DataError, StoreError, Temporary, UsageError
+from trimtab.clock import Clock
+from trimtab.errors import CheckFailed, DataError, StoreError, Temporary, UsageError
+from trimtab.serving.processes.listening import is_loopback
 
+POLL_S = 0.1
+ASKED_S = 10.0
 SHOWN = 300
 """Bytes of an unexpected answer that an error shows."""
 
@@ -44,7 +49,7 @@ class GatewayRequests:
     """Sends requests to one gateway.
 
     url: of the gateway, with the path that a proxy serves it under, if any. token: bearer token. certificate: PEM file
-    of a certificate that is trusted in addition to those of the system.
+    of a certificate that is trusted in addition to those of the system; on this machine under any name.
     """
 
     def __init__(self, url: str, *, token: str | None = None, certificate: Path | None = None) -> None:
@@ -63,6 +68,7 @@ class GatewayRequests:
             self._tls = ssl.create_default_context()
             if certificate is not None:
                 self._tls.load_verify_locations(certificate)
+                self._tls.check_hostname = not is_loopback(self._host)
 
     def get(self, path: str, *, timeout_s: float) -> Answer:
         """Return the answer of a GET. Raises Unreachable."""
@@ -89,3 +95,20 @@ class GatewayRequests:
             raise Unreachable(f"{self.url} cannot be reached: {error or type(error).__name__}") from None
         finally:
             connection.close()
+
+
+def wait_until_ready(gateway: GatewayRequests, clock: Clock, wait_s: float) -> None:
+    """Wait until a gateway is ready. Raises Unreachable if it was never reached, else CheckFailed with what it says."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        failed: Unreachable | CheckFailed
+        try:
+            answer = gateway.get("/v2/health/ready", timeout_s=ASKED_S)
+            if answer.status == 200:
+                return
+            failed = CheckFailed(f"not ready after {wait_s:g} s: status {answer.status}: {answer.shown()}")
+        except Unreachable as error:
+            failed = error
+        if time.monotonic() >= deadline:
+            raise failed
+        clock.sleep(POLL_S)

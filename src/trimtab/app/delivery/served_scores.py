@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.app.delivery.gateway_requests import Answer, GatewayRequests
+from trimtab.app.delivery.gateway_requests import Answer, GatewayRequests, wait_until_ready
 from trimtab.app.delivery.outcomes import Checks, Warned
 from trimtab.app.delivery.started_gateway import started_gateway
 from trimtab.app.gateway.request_bodies import request_bodies
@@ -21,7 +20,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.feature_audit import audit
 from trimtab.app.stages.served_features import served_matrix
 from trimtab.bundle.limits import checked
-from trimtab.errors import CheckFailed, StoreError
+from trimtab.errors import CheckFailed
 from trimtab.metric_catalog import Task
 from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.stores.predictions.contract import START
@@ -31,7 +30,6 @@ ASKED = 5
 """Rows of each model that the gateway is asked for: the newest examples."""
 START_S = 120.0
 ANSWER_S = 60.0
-POLL_S = 0.1
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 """How far scores of one row and of several may differ: runtimes compute in float32, in another order."""
 SCORES: dict[Task, str] = {
@@ -50,7 +48,7 @@ def ask_gateway(workspace: Workspace, bundles: list[Bundle], checks: Checks) -> 
         def start() -> tuple[GatewayRequests, str]:
             url = stack.enter_context(started_gateway(workspace, "local", wait_s=START_S))
             gateway = GatewayRequests(url)
-            wait_until_ready(gateway, workspace, START_S)
+            wait_until_ready(gateway, workspace.clock, START_S)
             return gateway, f"serves {plural(len(bundles), 'model')}"
 
         gateway = checks.run("gateway", "ready", start)
@@ -62,23 +60,6 @@ def ask_gateway(workspace: Workspace, bundles: list[Bundle], checks: Checks) -> 
             checks.run(group, "served scores", partial(_scores, workspace, gateway, bundle))
             if bundle.views:
                 checks.run(group, "served features", partial(_features, workspace, bundle))
-
-
-def wait_until_ready(gateway: GatewayRequests, workspace: Workspace, wait_s: float) -> None:
-    """Wait until the gateway is ready. Raises StoreError, with what it last said."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        said: str
-        try:
-            answer = gateway.get("/v2/health/ready", timeout_s=ANSWER_S)
-            if answer.status == 200:
-                return
-            said = f"status {answer.status}: {answer.shown()}"
-        except StoreError as error:
-            said = str(error)
-        if time.monotonic() >= deadline:
-            raise StoreError(f"{gateway.url} is not ready after {wait_s:g} s: {said}")
-        workspace.clock.sleep(POLL_S)
 
 
 def _scores(workspace: Workspace, gateway: GatewayRequests, bundle: Bundle) -> tuple[bool, str]:

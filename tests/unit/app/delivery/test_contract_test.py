@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kit.contract_projects import change, make_loans
+from kit.contract_projects import break_trainer, change, make_loans
 from trimtab.app.delivery.contract_test import test_contract as run_contract
 from trimtab.app.delivery.outcomes import Checks, Outcome, exit_code
-
-NO_GATEWAY = "return LinearRegression().fit(np.nan_to_num(data.X), data.y)"
 
 
 def outcomes(folder: Path) -> dict[str, Outcome]:
@@ -27,8 +25,8 @@ def project(tmp_path: Path) -> Path:
 
 def test_a_feature_that_holds_the_outcome_is_caught(project: Path) -> None:
     change(project, 'features=[past, size, "age"]', 'features=[past, size, "age", "lost"]')
-    change(project, "return LogisticRegression(", "raise ValueError\n    return LogisticRegression(")
-    change(project, NO_GATEWAY, "raise ValueError")
+    break_trainer(project, "risk", "raise ValueError")
+    break_trainer(project, "loss", "raise ValueError")
     before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
     found = outcomes(project)
     assert found["model risk: inputs"].verdict == "fail"
@@ -42,7 +40,7 @@ def test_a_feature_that_holds_the_outcome_is_caught(project: Path) -> None:
 
 def test_a_missing_file_fails_its_source_and_skips_what_needs_it(project: Path) -> None:
     (project / "rates.csv").unlink()
-    change(project, "return LogisticRegression(", "raise ValueError\n    return LogisticRegression(")
+    break_trainer(project, "risk", "raise ValueError")
     found = outcomes(project)
     assert found["source rates: readable"].verdict == "fail"
     assert "there is no" in found["source rates: readable"].text

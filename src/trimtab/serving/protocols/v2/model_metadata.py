@@ -79,8 +79,8 @@ def describe(table: ModelTable, version: str | None) -> ModelMetadata:
         name=table.model,
         versions=[str(number) for number in table.versions],
         platform=PLATFORMS[spec.runtime],
-        inputs=_inputs(spec),
-        outputs=_outputs(spec),
+        inputs=inputs_of(spec),
+        outputs=outputs_of(spec),
         parameters={
             "version": str(variant.bundle.version),
             "task": spec.task,
@@ -96,7 +96,8 @@ def describe(table: ModelTable, version: str | None) -> ModelMetadata:
     )
 
 
-def _inputs(spec: Spec) -> list[TensorMetadata]:
+def inputs_of(spec: Spec) -> list[TensorMetadata]:
+    """Return the tensors that a request may have."""
     needed = [name for name in spec.request_columns if name != spec.timestamp]
     optional = [name for name in (*spec.entity_keys, spec.timestamp) if name not in needed]
     found = [_column(spec, name, optional=False) for name in needed]
@@ -119,7 +120,8 @@ def _column(spec: Spec, name: str, *, optional: bool) -> TensorMetadata:
     return TensorMetadata(name, OF_KINDS.get(kind, "BYTES"), [-1], parameters or None)
 
 
-def _outputs(spec: Spec) -> list[TensorMetadata]:
+def outputs_of(spec: Spec) -> list[TensorMetadata]:
+    """Return the tensors of an answer."""
     found = [TensorMetadata(name, datatype(name, spec.classes), [-1]) for name in OUTPUTS[spec.task]]
     for tensor in found:
         if tensor.name == "probabilities":
