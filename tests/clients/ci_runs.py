@@ -30,6 +30,7 @@ environments:
   production: {{ folder: {0}/production }}
 deploy:
   python: "{1}"
+  ci: {{ as_of: 2013-03-01 }}
 """
 REFERENCE = re.compile(r"\$\{env\.(?P<name>\w+)(?: \?: '(?P<otherwise>\w+)')?\}|\$(?P<plain>[A-Z_]+)")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from trimtab import units
+from trimtab.clock import parse_time
 from trimtab.policy.section import Section
 from trimtab.policy.values import Duration
 
@@ -33,6 +35,14 @@ def _cron(text: str) -> str:
     return " ".join(fields)
 
 
+def _time(text: object) -> object:
+    """Take a time as the command line does; YAML reads a day as a date."""
+    text = text.isoformat() if isinstance(text, date) else text
+    if isinstance(text, str):
+        parse_time(text)
+    return text
+
+
 def _free(name: str) -> str:
     if name.startswith(("GITHUB_", "CI_")) or name in SET_BY_JOBS:
         raise ValueError(f"'{name}' is set by the server or by the pipeline; expected another name")
@@ -43,6 +53,7 @@ SecretName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterVal
 Line = Annotated[str, Field(min_length=1, pattern=r"^[^\r\n\t]*\S[^\r\n\t]*$")]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
 Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./-]*$")]
+Time = Annotated[str, BeforeValidator(_time), Field(pattern=r"^[0-9T:.+Z -]+$")]
 Cron = Annotated[str, AfterValidator(_cron)]
 
 
@@ -78,6 +89,8 @@ class Ci(Section):
     """Commands that fetch or make data before it is read, such as `python prepare.py`."""
     sample: int | None = Field(default=20_000, gt=0)
     """Rows of each source with which a pull request stops to ingest; null: all. Files and batches are taken whole."""
+    as_of: Time | None = None
+    """Time of which training sets are made, such as 2013-07-01, for data of the past; left out, the time of the run."""
     schedule: Cron | None = None
     """Times in UTC at which the pipeline runs without a push, such as `0 4 * * 1`; left out, none."""
     timeout: Duration = Field(default=units.MICROS["h"], ge=units.MICROS["m"], le=LONGEST_JOB)

@@ -143,13 +143,13 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
     yield Job(id="check", title="Check", when="always", steps=checks, secrets=secrets)
     sample = "trimtab ingest" if ci.sample is None else f"trimtab ingest --rows {ci.sample}"
     comment = Step(name="Comment", run=f"trimtab summary --markdown {REPORTS}/summary.md", always=True)
-    training = (*prepare, Step(name="Ingest a sample", run=sample), *_training(models), comment)
+    training = (*prepare, Step(name="Ingest a sample", run=sample), *_training(facts, models), comment)
     yield Job(id="sample", title="Train on a sample", when="change", steps=training, needs="check", secrets=secrets)
     where = staging or LOCAL
     steps = (
         *prepare,
         Step(name="Ingest", run="trimtab ingest"),
-        *_training(models),
+        *_training(facts, models),
         *_each(models, "Register", "trimtab register"),
         *_each(models, "Deploy", 'trimtab deploy --as champion --once --reason "$REASON"'),
         _smoke(facts, staging),
@@ -198,11 +198,12 @@ def _rollback(facts: Facts, environments: tuple[str, ...]) -> Job:
     )
 
 
-def _training(models: tuple[str, ...]) -> tuple[Step, ...]:
+def _training(facts: Facts, models: tuple[str, ...]) -> tuple[Step, ...]:
     """Return the steps from checked tables to judged runs, with what people get to see of them."""
+    as_of = facts.policy.deploy.ci.as_of
     return (
         Step(name="Validate", run="trimtab validate"),
-        *_each(models, "Features", "trimtab features"),
+        *_each(models, "Features", f"trimtab features --as-of {shlex.quote(as_of)}" if as_of else "trimtab features"),
         *_each(models, "Train", "trimtab train"),
         *_each(models, "Evaluate", "trimtab evaluate", junit="gates"),
         *_each(models, "Report", "trimtab report model", html="model"),

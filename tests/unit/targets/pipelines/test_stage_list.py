@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 import trimtab as tt
 from kit.pipeline_facts import BOTH, facts
 from trimtab.cli.verbs import VERBS
+from trimtab.clock import parse_time
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError
 from trimtab.targets.pipelines.stage_list import Job, Pipeline, pipeline_of
 
@@ -99,9 +101,17 @@ def test_install_takes_what_the_policy_says() -> None:
     assert own.install == "python -m pip install --quiet -r requirements.txt 'lightgbm>=4.5'"
 
 
+@pytest.mark.parametrize("written", ["2013-07-01", "2013-07-01T00:00:00", "'2013-07-01 00:00'"])
+def test_training_sets_of_the_past_are_made_as_of_a_time(written: str) -> None:
+    sample = job(pipeline_of(facts(f"deploy: {{ ci: {{ as_of: {written} }} }}\n")), "sample")
+    (line,) = [step.run for step in sample.steps if step.run.startswith("trimtab features ")]
+    assert parse_time(shlex.split(line)[-1]) == datetime(2013, 7, 1, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("policy", "text"),
     [
+        ("deploy: { ci: { as_of: yesterday } }\n", "deploy.ci.as_of"),
         ("deploy: { ci: { staging: stagin } }\nenvironments: { staging: {} }\n", "ci.staging: no environment 'stagin'"),
         ("environments: { production: {} }\n", "deploy.ci.production is 'production'"),
         ("deploy: { ci: { schedule: '0 25 * * *' } }\n", "deploy.ci.schedule: '25' in '0 25 * * *': expected"),

@@ -1,0 +1,1 @@
+"""Time from a push to an answer of the new version in staging."""
