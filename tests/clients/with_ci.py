@@ -109,7 +109,7 @@ def run_servers(repository: Repository) -> None:
     told = repository.act("push", "act-green.log")
     assert "exit code 0" in told, told[-4000:]
     for job in ("Check", "Train and deploy to staging", "Deploy to production"):
-        assert f"[flight-delays/{job}]" in told
+        assert f"[flight-delays/{job}" in told
     good = {name: repository.serving(name) for name in ("staging", "production")}
     assert {bundle for _, bundle in good.values()} == {"delay/1"}, good
 
