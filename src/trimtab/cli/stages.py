@@ -76,11 +76,9 @@ def ingest(
     Takes each file once, and each row of a database, an API or a stream. New outcomes become labels.
     """
     if last is not None:
-        if again or rows is not None:
-            raise UsageError(
-                f"{'--rebuild' if again else '--rows'} takes other rows than --last; leave one of them out"
-            )
-        context.show(ingest_last(context.workspace, _length(last), source), show_ingested)
+        if again:
+            raise UsageError("--rebuild takes other rows than --last; leave one of them out")
+        context.show(ingest_last(context.workspace, _length(last), source, rows=rows), show_ingested)
         return
     if again:
         if rows is not None:

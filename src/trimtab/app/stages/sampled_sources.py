@@ -122,13 +122,14 @@ def take_sample(workspace: Workspace, source: Source, frame: pl.DataFrame, label
     return take(intake_of(workspace, source), Pull(frame, state=f"{SAMPLE}{label}", label=label), since=None)
 
 
-def ingest_last(workspace: Workspace, last: int, name: str | None = None) -> list[Ingested]:
-    """Take the newest stretch of the file sources into empty tables, and all new rows of the other sources.
+def ingest_last(workspace: Workspace, last: int, name: str | None = None, *, rows: int | None = None) -> list[Ingested]:
+    """Take the newest stretch of the file sources into empty tables, and new rows of the other sources.
 
     Args:
         workspace: an open project; the tables of file sources have no rows, or the same sample.
         last: length of the stretch, microseconds; it ends with the newest example of all models.
         name: one source; None: all.
+        rows: stop each of the other sources after the pull with which its table has so many; None: at their end.
 
     Raises:
         UsageError: a table has rows that are no sample, or those of another one; or no model has examples in files.
@@ -149,14 +150,14 @@ def ingest_last(workspace: Workspace, last: int, name: str | None = None) -> lis
     done: list[Ingested] = []
     for source in referenced_first(workspace, chosen_sources(workspace, name)):
         if not isinstance(source, FileSource):
-            done.extend(pull_all(workspace, source, named=name is not None))
+            done.extend(pull_all(workspace, source, named=name is not None, rows=rows))
         elif source.name in readers and (known := _known(workspace, source, label)) is not None:
             done.append(known)
         elif source.name in readers:
             need = looks_back[source.name]
             since = None if need.whole else start - need.micros
-            rows = cut(readers[source.name].back_to(since), source, start=since)
-            taken = take_sample(workspace, source, rows, label)
+            frame = cut(readers[source.name].back_to(since), source, start=since)
+            taken = take_sample(workspace, source, frame, label)
             done.extend([] if taken is None else [replace(taken, unit="batch")])
     return done
 

@@ -56,7 +56,9 @@ def show_outcome(outcome: Outcome) -> None:
 def finish(context: Context, outcomes: Sequence[Outcome], title: str, file: Path | None) -> None:
     """Write the JUnit file, print what came of all checks, and end with the exit code of the first that failed."""
     if file is not None:
-        write_file("--junit", file, junit_of(title, context.env, outcomes, SystemClock().now()).decode())
+        write_file(
+            "--junit", file, junit_of(title, context.env, outcomes, SystemClock().now()).decode(), make_folder=True
+        )
     if context.json:
         print_json(outcomes)
     else:

@@ -87,8 +87,10 @@ class Ci(Section):
     `install`."""
     prepare: list[Line] = []
     """Commands that fetch or make data before it is read, such as `python prepare.py`."""
-    sample: int | None = Field(default=20_000, gt=0)
-    """Rows of each source with which a pull request stops to ingest; null: all. Files and batches are taken whole."""
+    sample: Duration | None = 90 * units.MICROS["d"]
+    """Newest stretch of the files that a pull request trains on; null: all of them."""
+    sample_rows: int | None = Field(default=20_000, gt=0)
+    """Rows with which a pull request stops to read a database, an API or a stream; null: all."""
     as_of: Time | None = None
     """Time of which training sets are made, such as 2013-07-01, for data of the past; left out, the time of the run."""
     schedule: Cron | None = None

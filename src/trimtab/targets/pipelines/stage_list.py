@@ -16,6 +16,7 @@ from trimtab import units
 from trimtab.definitions.kafka_source import KafkaSource
 from trimtab.definitions.rest_source import RESTSource
 from trimtab.definitions.secrets import Secret, names_in
+from trimtab.definitions.sources import FileSource
 from trimtab.definitions.sql_source import SQLSource
 from trimtab.errors import DefinitionError, PolicyError, nearest
 from trimtab.policy.deploy.section_ci import RUFF
@@ -141,9 +142,8 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         Step(name="Test the project", run=f"trimtab test --junit {REPORTS}/test.xml"),
     )
     yield Job(id="check", title="Check", when="always", steps=checks, secrets=secrets)
-    sample = "trimtab ingest" if ci.sample is None else f"trimtab ingest --rows {ci.sample}"
     comment = Step(name="Comment", run=f"trimtab summary --markdown {REPORTS}/summary.md", always=True)
-    training = (*prepare, Step(name="Ingest a sample", run=sample), *_training(facts, models), comment)
+    training = (*prepare, Step(name="Ingest a sample", run=_sample(facts)), *_training(facts, models), comment)
     yield Job(id="sample", title="Train on a sample", when="change", steps=training, needs="check", secrets=secrets)
     where = staging or LOCAL
     steps = (
@@ -209,6 +209,17 @@ def _training(facts: Facts, models: tuple[str, ...]) -> tuple[Step, ...]:
         *_each(models, "Report", "trimtab report model", html="model"),
         Step(name="Summary", run="trimtab summary", always=True),
     )
+
+
+def _sample(facts: Facts) -> str:
+    """Return the line that ingests a sample: a stretch of the files, and some rows of other sources."""
+    ci, definitions = facts.policy.deploy.ci, facts.definitions
+    line = "trimtab ingest"
+    if ci.sample is not None and any(isinstance(model.examples, FileSource) for model in definitions.models.values()):
+        line += f" --last {units.short(ci.sample)}"
+    if ci.sample_rows is not None and not all(isinstance(each, FileSource) for each in definitions.sources.values()):
+        line += f" --rows {ci.sample_rows}"
+    return line
 
 
 def _secrets(facts: Facts) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -40,12 +41,20 @@ def test_a_push_goes_through_every_stage_once() -> None:
 
 
 def test_a_pull_request_trains_on_a_sample_in_stores_of_its_own_and_deploys_nothing() -> None:
-    sample = job(pipeline_of(facts(BOTH + "deploy: { ci: { sample: 700 } }\n")), "sample")
+    sample = job(pipeline_of(facts(BOTH)), "sample")
     assert verbs(sample) == ["ingest", "validate", "features", "train", "evaluate", "report", "summary", "summary"]
     assert sample.environment == "local"
-    assert "trimtab ingest --rows 700" in [step.run for step in sample.steps]
-    everything = job(pipeline_of(facts("deploy: { ci: { sample: null } }\n")), "sample")
-    assert "trimtab ingest" in [step.run for step in everything.steps]
+
+
+def test_a_sample_is_a_stretch_of_files_and_some_rows_of_other_sources() -> None:
+    def line(ci: str = "", **sources: Any) -> str:
+        steps = job(pipeline_of(facts(f"deploy: {{ ci: {{ {ci} }} }}\n", **sources)), "sample").steps
+        return next(step.run for step in steps if step.run.startswith("trimtab ingest"))
+
+    shop = tt.SQLSource("shop", connection="sqlite:///shop.db", table="orders", timestamp="at", cursor="id")
+    assert line() == "trimtab ingest --last 90d"
+    assert line("sample: 48h, sample_rows: 700", shop=shop) == "trimtab ingest --last 2d --rows 700"
+    assert line("sample: null, sample_rows: null", shop=shop) == "trimtab ingest"
 
 
 def test_every_model_goes_through_a_stage_before_the_next_stage_begins() -> None:
