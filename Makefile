@@ -37,6 +37,9 @@ test-exports: $(STAMP)  ## Programs of the platforms load and run the files of t
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_airflow .bench/airflow/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_dagster .bench/dagster/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_kfp .bench/kfp/bin/python
+	@sh scripts/bench_linters.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh ci
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_ci .bench/ci/bin .bench/linters .bench/ci-logs
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_google .bench/google/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_vertex .bench/vertex/bin/python
 

@@ -16,7 +16,7 @@ from trimtab.policy.values import Duration
 CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 CRON_PART = re.compile(r"(?:\*|(?P<first>\d+)(?:-(?P<last>\d+))?)(?:/(?P<every>\d+))?")
 RUFF = "ruff check --select E9,F ."
-SET_BY_JOBS = frozenset({"MODEL", "PATH", "REASON", "TRIMTAB_ENV", "TRIMTAB_USER"})
+SET_BY_JOBS = frozenset({"GATEWAY_TOKEN", "MODEL", "PATH", "REASON", "TRIMTAB_ENV", "TRIMTAB_USER"})
 LONGEST_JOB = 24 * units.MICROS["h"]
 
 

@@ -25,8 +25,8 @@ from trimtab.targets.project_facts import Facts
 
 REPORTS = ".trimtab/ci"
 """Folder of what jobs write for people; version control ignores it."""
-MODEL, REASON, WHERE = "MODEL", "REASON", "TRIMTAB_ENV"
-"""Environment variables of a rollback, which the person who starts it chooses."""
+TOKEN = "GATEWAY_TOKEN"
+"""Secret with a token of gateways that ask for one, by which smoke tests ask them."""
 
 When = Literal["always", "change", "branch", "approval", "manual"]
 """change: a pull request; branch: a push, the schedule, or a start by hand; approval: after it, and after a person's
@@ -105,6 +105,11 @@ def pipeline_of(facts: Facts) -> Pipeline:
             f"trimtab.yaml: deploy.ci.production is '{production}', which gets what serves in staging; expected an "
             "environment 'staging' under environments, or its name at deploy.ci.staging"
         )
+    if staging is not None and facts.policy.environments[staging].approvals:
+        raise PolicyError(
+            f"trimtab.yaml: environments.{staging}.approvals: a push deploys to {staging}, and approvals would refuse "
+            "it; expected 0, or another environment at deploy.ci.staging"
+        )
     jobs = tuple(_jobs(facts, models, staging, production))
     environments = tuple(name for name in (staging, production) if name is not None)
     return Pipeline(
@@ -161,7 +166,7 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         steps=steps,
         needs="check",
         environment=where,
-        secrets=(*secrets, *ci.secrets.staging),
+        secrets=(*secrets, *ci.secrets.staging, *_tokens(facts, staging)),
         keeps=_in_workspace(facts, where),
     )
     if staging is None or production is None:
@@ -179,21 +184,21 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         ),
         needs="staging",
         environment=production,
-        secrets=(*secrets, *ci.secrets.staging, *ci.secrets.production),
+        secrets=(*secrets, *ci.secrets.staging, *ci.secrets.production, *_tokens(facts, production)),
         keeps=_in_workspace(facts, staging, production),
     )
 
 
 def _rollback(facts: Facts, environments: tuple[str, ...]) -> Job:
     ci = facts.policy.deploy.ci
-    smoke = _smoke(facts, None)
+    smoke = _smoke(facts, *environments)
     return Job(
         id="rollback",
         title="Roll back",
         when="manual",
         steps=(Step(name="Roll back", run='trimtab rollback --model "$MODEL" --reason "$REASON"'), smoke),
         environment=None,
-        secrets=(*_secrets(facts), *ci.secrets.staging, *ci.secrets.production),
+        secrets=(*_secrets(facts), *ci.secrets.staging, *ci.secrets.production, *_tokens(facts, *environments)),
         keeps=_in_workspace(facts, *environments),
     )
 
@@ -241,14 +246,21 @@ def _each(models: tuple[str, ...], name: str, run: str, **reports: str) -> tuple
     return tuple(found)
 
 
-def _smoke(facts: Facts, environment: str | None) -> Step:
+def _smoke(facts: Facts, *environments: str | None) -> Step:
     """Return the test of a gateway by HTTP: of the one that the policy names, else of one that the step starts."""
-    found = facts.policy.environments.get(environment or "")
-    url = getattr(found, "gateway", None)
-    return Step(
-        name="Smoke test",
-        run=f"trimtab smoke {shlex.quote(url) if url else '--start'} --junit {REPORTS}/smoke.xml",
-    )
+    found = [facts.policy.environments.get(name or LOCAL, Environment()) for name in environments]
+    named = all(each.gateway for each in found)
+    token = f" --token-env {TOKEN}" if named and any(_asks_for_tokens(facts, each) for each in found) else ""
+    start = "" if named else " --start"
+    return Step(name="Smoke test", run=f"trimtab smoke{start}{token} --junit {REPORTS}/smoke.xml")
+
+
+def _tokens(facts: Facts, *environments: str | None) -> tuple[str, ...]:
+    return (TOKEN,) if TOKEN in _smoke(facts, *environments).run else ()
+
+
+def _asks_for_tokens(facts: Facts, environment: Environment) -> bool:
+    return facts.policy.in_environment(environment).serving.authentication == "tokens"
 
 
 def _in_workspace(facts: Facts, *names: str) -> bool:

@@ -104,6 +104,18 @@ def test_secrets_of_sources_and_policy_go_where_they_are_needed() -> None:
     assert "[console,postgres]" in pipeline.install
 
 
+def test_a_gateway_that_the_policy_names_is_tested_with_a_token_if_it_asks_for_one() -> None:
+    def smoke(environment: str) -> tuple[str, tuple[str, ...]]:
+        staging = job(pipeline_of(facts(f"environments: {{ staging: {{ {environment} }} }}\n")), "staging")
+        return next(step.run for step in staging.steps if "smoke" in step.run), staging.secrets
+
+    url = "gateway: 'https://staging.example.com'"
+    assert smoke("") == ("trimtab smoke --start --junit .trimtab/ci/smoke.xml", ())
+    assert smoke(url) == ("trimtab smoke --junit .trimtab/ci/smoke.xml", ())
+    asked = smoke(f"{url}, serving: {{ authentication: tokens }}")
+    assert asked == ("trimtab smoke --token-env GATEWAY_TOKEN --junit .trimtab/ci/smoke.xml", ("GATEWAY_TOKEN",))
+
+
 def test_install_takes_what_the_policy_says() -> None:
     assert pipeline_of(facts()).install == "python -m pip install --quiet 'trimtab[console]==1.2.3'"
     own = pipeline_of(facts("deploy: { ci: { install: ['-r requirements.txt', 'lightgbm>=4.5'] } }\n"))
@@ -122,6 +134,7 @@ def test_training_sets_of_the_past_are_made_as_of_a_time(written: str) -> None:
     [
         ("deploy: { ci: { as_of: yesterday } }\n", "deploy.ci.as_of"),
         ("deploy: { ci: { staging: stagin } }\nenvironments: { staging: {} }\n", "ci.staging: no environment 'stagin'"),
+        ("environments: { staging: { approvals: 1 } }\n", "environments.staging.approvals"),
         ("environments: { production: {} }\n", "deploy.ci.production is 'production'"),
         ("deploy: { ci: { schedule: '0 25 * * *' } }\n", "deploy.ci.schedule: '25' in '0 25 * * *': expected"),
         ("deploy: { ci: { schedule: '@daily' } }\n", "expected five, such as '0 4 * * 1'"),
