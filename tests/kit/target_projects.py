@@ -16,6 +16,14 @@ import trimtab as tt
 
 parcels = tt.FileSource("parcels", "incoming/parcels.parquet", timestamp="at")
 orders = tt.FileSource("orders", "s3://shop/orders", timestamp="at")
+clients = tt.SQLSource(
+    "clients",
+    connection=f"postgresql://app:{tt.secret('SHOP_PASSWORD')}@db/shop",
+    table="clients",
+    cursor="changed_at",
+    key=["client"],
+    timestamp="changed_at",
+)
 size = tt.Model(
     "parcel_size", task="multiclass", examples=parcels, label="size", features=["length"], classes=["small", "large"]
 )
@@ -59,6 +67,8 @@ serving:
 alerts:
   channels:
     ops: { url: "slack://${SLACK_TOKEN}/" }
+triggers:
+  merged: { on: merge, secret: MERGE_TOKEN }
 environments:
   staging: { metadata: "postgresql+psycopg://trimtab@staging/trimtab", predictions: kafka://staging:9092/predictions }
   production:

@@ -27,7 +27,8 @@ class Environment(Section):
     """Folder of the stores that are left out, and of what running processes leave for one another; left out,
     `.trimtab` for `local` and `.trimtab/environments/NAME` for another environment."""
     metadata: str | None = None
-    """SQLAlchemy URL (sqlite or postgresql) of the records and the workflows."""
+    """SQLAlchemy URL (sqlite or postgresql) of the records and the workflows. A password stands in it by its name,
+    `${NAME}`: an environment variable, or NAME_FILE. It is escaped in the URL."""
     tables: str | None = None
     """Folder of the versioned tables."""
     online: str | None = None
@@ -40,7 +41,7 @@ class Environment(Section):
     """Brokers of the streams that name none, such as kafka://host:port,host:port; left out, `up` starts one on this
     machine that keeps messages in memory alone."""
     tracking: str | None = None
-    """MLflow tracking URI of runs and the registry."""
+    """MLflow tracking URI of runs and the registry; `${NAME}` in it as in `metadata`."""
     serving: Serving | None = None
     """Keys of `serving` that differ in this environment, such as `port`."""
     console: Console | None = None

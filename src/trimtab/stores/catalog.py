@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+from trimtab.definitions.secrets import reveal_in_url
 from trimtab.errors import StoreError, nearest
 from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.stores.metadata.contract import Metadata
@@ -41,16 +42,18 @@ _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")
 
 
 def open_metadata(url: str | None, root: Path) -> Metadata:
-    """Open the metadata store at a SQLAlchemy URL, or at ROOT/metadata.db."""
+    """Open the metadata store at a SQLAlchemy URL, or at ROOT/metadata.db.
+
+    A part of the URL may be ${NAME}, an environment variable. Raises StageError when it is not set.
+    """
     if url is None:
         return cast(
             Metadata, _backend("metadata", "file", EMBEDDED_METADATA)(root / "metadata.db", head=root / "ledger.head")
         )
-    scheme = url.split(":", 1)[0].split("+", 1)[0] if ":" in url else url
-    return cast(
-        Metadata,
-        _backend("metadata", scheme, METADATA)(_absolute_sqlite(url, root.parent), head=root / _head_name(url)),
-    )
+    revealed = reveal_in_url(url, "the URL of the metadata store")
+    scheme = revealed.split(":", 1)[0].split("+", 1)[0] if ":" in revealed else revealed
+    opened = _backend("metadata", scheme, METADATA)
+    return cast(Metadata, opened(_absolute_sqlite(revealed, root.parent), head=root / _head_name(url)))
 
 
 def _head_name(url: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from trimtab.app.project.project import POLICY, Project, open_project
 from trimtab.clock import Clock, SystemClock
 from trimtab.definitions.models import Model
+from trimtab.definitions.secrets import reveal_in_url
 from trimtab.errors import PolicyError, nearest
 from trimtab.features.corrections import current
 from trimtab.policy.environments import LOCAL, ROOT, Environment, folder_of
@@ -90,12 +91,14 @@ class Workspace:
     @property
     def tracking_uri(self) -> str:
         """Where MLflow keeps runs and the registry."""
-        return self.environment.tracking or f"sqlite:///{self.root / 'mlflow.db'}"
+        tracking = self.environment.tracking
+        return reveal_in_url(tracking, "the tracking URI") if tracking else f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
     def workflows_url(self) -> str:
         """Where DBOS keeps the state of workflows."""
-        return self.environment.metadata or f"sqlite:///{self.root / 'workflows.db'}"
+        url = self.environment.metadata
+        return reveal_in_url(url, "the URL of the metadata store") if url else f"sqlite:///{self.root / 'workflows.db'}"
 
     def scan(
         self, version_of: dict[str, int] | None = None, *, as_of: datetime | None = None

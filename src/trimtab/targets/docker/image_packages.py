@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
+from trimtab.definitions.kafka_source import KafkaSource
+from trimtab.definitions.rest_source import RESTSource
+from trimtab.definitions.sql_source import SQLSource
 from trimtab.errors import DefinitionError
 from trimtab.targets.project_facts import Facts
 
@@ -114,17 +117,17 @@ def extras(facts: Facts, *, loop: bool) -> list[str]:
     """Return the extras of Trimtab that loop or trainings of a project need."""
     policy, sources = facts.policy, facts.definitions.sources.values()
     places = policy.environments.values()
-    kinds = {type(each).__name__ for each in sources}
     wanted = {
         "console": loop,
         "alerts": loop and bool(policy.alerts.channels),
-        "api": "RestSource" in kinds,
-        "kafka": "KafkaSource" in kinds or any((each.predictions or "").startswith("kafka") for each in places),
-        "postgres": "SqlSource" in kinds or any((each.metadata or "").startswith("postgresql") for each in places),
+        "api": any(isinstance(each, RESTSource) for each in sources),
+        "kafka": any(isinstance(each, KafkaSource) for each in sources)
+        or any((each.predictions or "").startswith("kafka") for each in places),
+        "postgres": any(isinstance(each, SQLSource) for each in sources)
+        or any((each.metadata or "").startswith("postgresql") for each in places),
         "search": policy.training.search is not None,
         "signing": policy.serving.signed_by is not None,
         "ray": policy.training.on == "ray",
-        "otel": False,
     }
     return sorted(name for name, needed in wanted.items() if needed)
 

@@ -79,7 +79,9 @@ class Cluster:
     @cached_property
     def secrets(self) -> list[str]:
         """Names of the variables with secrets that policy and definitions refer to."""
+        policy = self.facts.policy
         found = {*_REFERENCE.findall(self.facts.policy_text)}
+        found |= {each.secret for each in policy.triggers.values() if each.secret is not None}
         for source in self.facts.definitions.sources.values():
             found |= {*_secrets(source)}
         return sorted(found)

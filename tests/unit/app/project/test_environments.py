@@ -10,7 +10,7 @@ import yaml
 
 from integration.gateway_project import DEFINITIONS
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.errors import PolicyError
+from trimtab.errors import PolicyError, StageError
 from trimtab.policy.environments import Environment
 from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
 
@@ -119,3 +119,21 @@ def test_a_new_database_of_its_own_is_no_old_environment(tmp_path: Path, caplog:
 
     assert len(caplog.records) == 2, "each is told once"
     assert "environment staging begins with empty stores in .trimtab/environments/staging" in caplog.text
+
+
+def test_a_password_in_a_url_stands_in_it_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given a policy that names a variable in the URL of the records
+    (tmp_path / "definitions.py").write_text(DEFINITIONS)
+    policy = {"project": "p", "environments": {"local": {"metadata": "sqlite:///.trimtab/${BOOK}.db"}}}
+    (tmp_path / "trimtab.yaml").write_text(yaml.safe_dump(policy))
+    monkeypatch.setenv("BOOK", "records")
+    workspace = open_workspace(tmp_path)
+    # then the store is where the value says, the workflows too, and the environment itself holds the name alone
+    workspace.metadata.close()
+    assert (tmp_path / ".trimtab" / "records.db").exists()
+    assert workspace.workflows_url == "sqlite:///.trimtab/records.db"
+    assert workspace.environment.metadata == "sqlite:///.trimtab/${BOOK}.db"
+    # and without the variable its name is told
+    monkeypatch.delenv("BOOK")
+    with pytest.raises(StageError, match="the URL of the metadata store: the environment variable BOOK is not set"):
+        open_workspace(tmp_path).metadata  # noqa: B018  # opens it

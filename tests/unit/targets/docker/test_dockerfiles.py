@@ -14,9 +14,10 @@ import yaml
 
 from kit.target_projects import SHAPES, facts_of
 from trimtab.errors import DefinitionError, PolicyError
+from trimtab.policy.model import Policy
 from trimtab.policy.trigger_rules import TriggerRule
 from trimtab.targets.docker import dockerfiles
-from trimtab.targets.docker.image_packages import gateway_packages, pinned, training_packages
+from trimtab.targets.docker.image_packages import extras, gateway_packages, pinned, training_packages
 
 PIN = re.compile(r"^[a-z0-9-]+==\S+( ; .+)?$")
 TRAINERS = {"scikit-learn", "scipy", "mlflow-skinny", "polars", "pandas", "dbos", "skl2onnx", "fairlearn"}
@@ -55,6 +56,7 @@ def test_packages_are_those_that_the_project_asks_for(tmp_path: Path) -> None:
     made = dockerfiles.files(facts)
     assert "libgomp1" in made["deploy/docker/gateway.Dockerfile"]
     assert 'ARG TRIMTAB="trimtab[alerts,console,kafka,postgres]==0.1.0"' in made["deploy/docker/loop.Dockerfile"]
+    assert extras(replace(facts, policy=Policy(project="p")), loop=False) == ["postgres"], "its SQL source"
     assert '"--grpc-port", "8081"]' in made["deploy/docker/gateway.Dockerfile"]
 
 

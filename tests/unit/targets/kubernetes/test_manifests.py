@@ -22,6 +22,8 @@ from trimtab.targets.kubernetes.manifests import FOLDER
 from trimtab.targets.kubernetes.workloads import LEAVES_S
 from trimtab.targets.project_facts import Facts
 
+SECRETS = ["MERGE_TOKEN", "SHOP_PASSWORD", "SLACK_TOKEN"]
+"""Variables that triggers, definitions and alerts name."""
 VERSIONS = ("1.29", "1.33", "1.37")
 CRDS: dict[str, dict[str, set[str]]] = {
     "ServiceMonitor": {
@@ -178,7 +180,7 @@ def test_pods_are_restricted_and_name_no_secret_s_value(shape: str, tmp_path: Pa
                 "capabilities": {"drop": ["ALL"]},
             }
             secrets = [each for each in container["env"] if "valueFrom" in each]
-            assert [each["name"] for each in secrets] == (["SLACK_TOKEN"] if shape == "several" else [])
+            assert [each["name"] for each in secrets] == (SECRETS if shape == "several" else [])
             assert all(each["valueFrom"]["secretKeyRef"]["name"] == "parcel-shop-secrets" for each in secrets)
     assert "Secret" not in {each["kind"] for each in objects}
     gateway = next(each for pod in pods for each in pod["containers"] if each["name"] == "gateway")
