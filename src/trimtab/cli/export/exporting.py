@@ -19,6 +19,8 @@ from trimtab.units import plural
 
 app = Verbs()
 
+DONE = {"same": "unchanged", "stale": "removed"}
+"""What --write did with a file, by its state; any other was written."""
 
 File = Annotated[str | None, typer.Argument(metavar="FILE", help="Print this file alone, by its name or path.")]
 Write = Annotated[bool, typer.Option("--write", help="Write the files into the project.")]
@@ -86,9 +88,7 @@ def _run(
         if check:
             _check(context, written_targets.written(context.project))
         else:
-            pushed = (
-                {MLFLOW: "runs, models and aliases, pushed to a tracking server: --to URI"} if verb == "export" else {}
-            )
+            pushed = PUSHED if verb == "export" else {}
             context.show({**{each: target.about for each, target in targets.items()}, **pushed}, _list)
         return
     if name not in targets:
@@ -102,7 +102,8 @@ def _run(
         return
     if write:
         written_targets.write(files)
-    context.show({each.path: each.text for each in files}, lambda _: _show(files, write=write, alone=file is not None))
+    texts = {each.path: each.text for each in files if each.state != "stale"}
+    context.show(texts, lambda _: _show(files, write=write, alone=file is not None))
 
 
 def _named(files: Sequence[TargetFile], name: str, command: str) -> TargetFile:
@@ -138,8 +139,8 @@ def _list(targets: Mapping[str, str]) -> None:
 def _show(files: Iterable[TargetFile], *, write: bool, alone: bool) -> None:
     for each in files:
         if write:
-            say(f"{'unchanged' if each.state == 'same' else 'written':<9}  {each.path}")
-        else:
+            say(f"{DONE.get(each.state, 'written'):<9}  {each.path}")
+        elif each.state != "stale":
             if not alone:
                 heading(each.path)
             typer.echo(each.text, nl=False)
