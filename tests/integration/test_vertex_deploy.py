@@ -75,6 +75,9 @@ def test_an_endpoint_follows_a_rollout(
     serve(project, 2, "challenger")
     deploy(tmp_path, monkeypatch, "endpoints", "size")
     assert traffic(service) == {"v1": 95, "v2": 5}
+    (new,) = [body for _, path, body in service.requests if path.endswith(":deployModel")][1:]
+    assert new["trafficSplit"].pop("0") == 0  # it gets traffic when it is deployed, by the split alone
+    assert list(new["trafficSplit"].values()) == [100]
     before = len(service.requests)
     rollouts.step(cause="further", reason="a test", by="tests")
     deploy(tmp_path, monkeypatch, "endpoints", "size")

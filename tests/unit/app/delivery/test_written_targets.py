@@ -80,3 +80,13 @@ def test_a_pipeline_belongs_to_the_root_of_the_repository_also_without_git(
     files = target_files(project, "github")
     assert all(Path(each.file).is_relative_to(project.parent / ".github") for each in files)
     assert any("working-directory: small" in each.text for each in files)
+
+
+def test_a_target_that_is_written_is_told_what_it_lacks_and_another_is_not(project: Path) -> None:
+    policy = project / "trimtab.yaml"
+    usual = policy.read_text()
+    policy.write_text(f"{usual}\ndeploy: {{ aws: {{ region: eu-central-1 }} }}\n")
+    write(target_files(project, "sagemaker"))
+    policy.write_text(usual)
+    with pytest.raises(PolicyError, match=r"deploy\.aws\.region: export sagemaker needs it"):
+        written(project)
