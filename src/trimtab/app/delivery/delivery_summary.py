@@ -44,15 +44,22 @@ class TableLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetricLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric of a run on the holdout. other: id of the version that served at its training, whose value on the same
-    rows is other_value; gain: more than 0 where the run is better."""
+    """One metric of a run on the holdout, and compared with the version that served at its training.
+
+    Both are compared on the rows of the holdout that neither was fitted on, which are often fewer.
+    """
 
     metric: str
     value: float
-    better: str
+    """On the whole holdout."""
     other: str | None = None
+    """Id of the version that it is compared with; None: it is not compared."""
+    rows: int = 0
+    """Rows on which both are compared."""
+    own_value: float | None = None
     other_value: float | None = None
     gain: float | None = None
+    """More than 0 where the run is better."""
     low: float | None = None
     high: float | None = None
     confidence: float | None = None
@@ -228,13 +235,14 @@ def _model(workspace: Workspace, name: str, chosen: Run | None) -> ModelSummary:
 def _metrics(run: Run) -> Iterator[MetricLine]:
     compared = {each.metric: each for each in run.baselines if "/" in each.name}  # a bundle's id; others need no model
     for name, value in run.metrics.items():
-        better, other = METRICS[name].better if name in METRICS else "", compared.get(name)
+        other = compared.get(name)
         if other is None:
-            yield MetricLine(metric=name, value=value, better=better)
+            yield MetricLine(metric=name, value=value)
             continue
+        sign = 1 if METRICS[name].better == "more" else -1
         yield MetricLine(
-            metric=name, value=value, better=better, other=other.name, other_value=other.value, gain=other.gain,
-            low=other.low, high=other.high, confidence=other.confidence,
+            metric=name, value=value, other=other.name, rows=other.rows, own_value=other.value + sign * other.gain,
+            other_value=other.value, gain=other.gain, low=other.low, high=other.high, confidence=other.confidence,
         )  # fmt: skip
 
 

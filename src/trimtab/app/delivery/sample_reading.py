@@ -17,7 +17,9 @@ from trimtab.data.connectors.contract import Unreachable
 from trimtab.data.connectors.micro_batches import StreamConnector
 from trimtab.data.file_reading import content_of
 from trimtab.data.source_files import has_files
+from trimtab.definitions.kafka_source import KafkaSource
 from trimtab.definitions.models import Model
+from trimtab.definitions.push_source import PushSource
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.features.table_columns import NEVER
 from trimtab.units import plural
@@ -144,9 +146,10 @@ class SampleReading:
 
     def _pulled(self, source: Source) -> pl.DataFrame:
         """Return the first rows that a source gives. Raises Skipped for a stream, and where it cannot be reached."""
-        connector = open_connector(source, access(self._workspace))
-        if isinstance(connector, StreamConnector):
+        if isinstance(source, KafkaSource | PushSource):
             raise Skipped("a stream: its rows are tested where the project has taken some, and it has none here")
+        connector = open_connector(source, access(self._workspace))
+        assert not isinstance(connector, StreamConnector)  # both kinds of streams are above
         parts: list[pl.DataFrame] = []
         keys = intake_of(self._workspace, source).keys
         try:

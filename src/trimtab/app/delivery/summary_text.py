@@ -138,15 +138,24 @@ def _model(model: ModelSummary, currency: str) -> Iterator[str]:
 
 
 def _metric_table(metrics: Sequence[MetricLine]) -> Iterator[str]:
-    other = next((line.other for line in metrics if line.other), None)
-    if other is None:
+    compared = [line for line in metrics if line.other is not None]
+    if not compared:
         yield from _table(("Metric", "Run"), ((line.metric, _number(line.value)) for line in metrics))
         return
+    same = f"{plural(max(line.rows for line in compared), 'row')}"
+    head = ("Metric", "Run, holdout", f"Run, {same}", f"{compared[0].other}, same rows", "Gain", "Interval of the gain")
     rows = (
-        (line.metric, _number(line.value), _number(line.other_value), _number(line.gain, "+"), _interval(line))
+        (
+            line.metric,
+            _number(line.value),
+            _number(line.own_value),
+            _number(line.other_value),
+            _number(line.gain, "+"),
+            "" if line.other is None else _interval(line),
+        )
         for line in metrics
     )
-    yield from _table(("Metric", "Run", other, "Gain", "Interval of the gain"), rows)
+    yield from _table(head, rows)
 
 
 def _gate_table(gates: Sequence[GateResult]) -> Iterator[str]:
@@ -220,7 +229,9 @@ def _used(model: ModelSummary, currency: str) -> str:
 def _compared(line: MetricLine) -> str:
     if line.other is None:
         return ""
-    return f", {line.other} {_number(line.other_value)}, gain {_number(line.gain, '+')} ({_interval(line)})"
+    both = f"{_number(line.own_value)}, {line.other} {_number(line.other_value)}"
+    gain = f"gain {_number(line.gain, '+')} ({_interval(line)})"
+    return f"; on {plural(line.rows, 'row')} that neither was fitted on {both}, {gain}"
 
 
 def _interval(line: MetricLine) -> str:

@@ -1,12 +1,13 @@
 """The summary of a pipeline, from records and the journal."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
 
-from kit.small_project import TwoRuns
+from kit.small_project import TwoRuns, open_small
 from kit.task_projects import make_multiclass
 from trimtab.app.delivery.delivery_summary import delivery_summary
 from trimtab.app.delivery.stage_journal import noted
@@ -14,7 +15,16 @@ from trimtab.app.delivery.summary_text import lines, markdown
 from trimtab.app.stages import ingesting
 from trimtab.errors import CheckFailed, NotFound
 from trimtab.records.gate_reports import GateReport
+from trimtab.records.training import Baseline
 from trimtab.stores.metadata.contract import latest
+
+
+@pytest.fixture
+def two_runs(two_runs: TwoRuns, tmp_path: Path) -> TwoRuns:
+    """A copy of the project, so that further records do not reach other tests."""
+    folder = tmp_path / "copy"
+    shutil.copytree(two_runs.workspace.project.folder, folder)
+    return two_runs._replace(workspace=open_small(folder))
 
 
 def test_a_project_without_anything_says_what_comes_first(tmp_path: Path) -> None:
@@ -65,3 +75,18 @@ def test_a_refused_batch_is_a_problem(tmp_path: Path) -> None:
     found = delivery_summary(workspace, "local")
     assert found.problems[0].startswith("table parcels: batch parcels.parquet was refused: ")
     assert "batch parcels.parquet was refused" in markdown(found)
+
+
+def test_both_versions_are_compared_on_the_same_rows(two_runs: TwoRuns) -> None:
+    """The whole holdout is another set of rows: its value and the champion's do not differ by the gain."""
+    each = Baseline(
+        name="risk/1", metric="log_loss", value=0.5, gain=0.1, low=0.05, high=0.15, confidence=0.95, rows=40,
+        unit="day", clusters=4,
+    )  # fmt: skip
+    run = msgspec.structs.replace(
+        two_runs.first, id="f" * 32, baselines=(each,), metrics={"log_loss": 0.7, "brier": 0.2}
+    )
+    two_runs.workspace.metadata.put(run)
+    loss, brier = delivery_summary(two_runs.workspace, "local", run="f" * 32).models[0].metrics
+    assert (loss.value, loss.own_value, loss.other_value, loss.gain, loss.rows) == (0.7, 0.4, 0.5, 0.1, 40)
+    assert brier.other is None

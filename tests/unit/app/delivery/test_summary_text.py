@@ -35,9 +35,10 @@ MODEL = ModelSummary(
     params={"depth": 3},
     metrics=(
         MetricLine(
-            metric="roc_auc", value=0.7, better="more", other="delay/2", other_value=0.72, gain=-0.02, low=-0.05,
-            high=0.01, confidence=0.95,
+            metric="roc_auc", value=0.7, other="delay/2", rows=800, own_value=0.74, other_value=0.72, gain=0.02,
+            low=-0.05, high=0.01, confidence=0.95,
         ),
+        MetricLine(metric="brier", value=0.2),
     ),
     verdict="fail",
     gates=(GATE,),
@@ -63,7 +64,9 @@ SUMMARY = DeliverySummary(
 def test_the_markdown_begins_with_its_marker_and_holds_every_figure() -> None:
     text = markdown(SUMMARY)
     assert text.splitlines()[0] == marker("late flights", "local") == "<!-- trimtab summary: late-flights local -->"
-    assert "| roc_auc | 0.7 | 0.72 | -0.02 | -0.05 to +0.01 at 95% |" in text
+    assert "| Metric | Run, holdout | Run, 800 rows | delay/2, same rows | Gain | Interval of the gain |" in text
+    assert "| roc_auc | 0.7 | 0.74 | 0.72 | +0.02 | -0.05 to +0.01 at 95% |" in text
+    assert "| brier | 0.2 |  |  |  |  |" in text
     assert r"| ❌ fail | accuracy | roc_auc | 0.7 | 0.6 to 0.8 | 0.75 | a \| b &lt;script&gt; |" in text
     assert "| evaluate | delay | ❌ failed | 1.0 s | 1.0 s | 1e-05 USD |" in text
     assert "| flights@3 | 9,000 | 100 | ✅ pass | all pass |" in text
@@ -80,7 +83,7 @@ def test_the_lines_of_the_terminal_hold_the_same() -> None:
     text = "\n".join(lines(SUMMARY))
     for part in (
         "late flights (local): failed",
-        "gain -0.02 (-0.05 to +0.01 at 95%)",
+        "0.74, delay/2 0.72, gain +0.02 (-0.05 to +0.01 at 95%)",
         "next      delay: nothing deploys",
     ):
         assert part in text
