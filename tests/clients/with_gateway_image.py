@@ -25,7 +25,7 @@ from integration.gateway_project import GatewayProject, infer
 from kit.target_projects import REPOSITORY, facts_of
 from kit.waiting import PATIENCE_S
 from trimtab.targets.docker import dockerfiles
-from trimtab.targets.docker.image_packages import GATEWAY, LIBRARIES, RUNTIMES, pinned
+from trimtab.targets.docker.image_packages import GATEWAY, LIBRARIES, OPTIONS, RUNTIMES, pinned
 from trimtab.training.native_files import native_file
 
 MOST_PACKAGES, MOST_MB = 35, 350
@@ -113,14 +113,15 @@ def serve(python: Path, folder: Path) -> None:
 def check_libraries(folder: Path, constraints: str) -> None:
     """Import each library with the packages that are listed for it, and score by those that have files of their own."""
     models = model_files(folder)
-    for module, packages in LIBRARIES.items():
+    every = {**LIBRARIES, **OPTIONS}
+    for module, packages in every.items():
         python = environment(folder / module, ["--no-deps", *pinned(sorted({*GATEWAY, *packages}), constraints)])
         ask(python, f"import {module}")
         if module in models:
             path, expected = models[module]
             score = float(ask(python, SCORE, module, str(path)))
             assert abs(score - expected) < 1e-6, (module, score, expected)
-    print(f"imported with the packages that are listed for them: {', '.join(LIBRARIES)}; scored: {', '.join(models)}")
+    print(f"imported with the packages that are listed for them: {', '.join(every)}; scored: {', '.join(models)}")
 
 
 def model_files(folder: Path) -> dict[str, tuple[Path, float]]:

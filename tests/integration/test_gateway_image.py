@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import httpx
 import pytest
 
-from integration.gateway_project import Make, infer
+from integration.gateway_project import Make, infer, newest
 from kit.waiting import PATIENCE_S, wait_for
 from trimtab.targets.docker.image_packages import GATEWAY
 
@@ -45,7 +47,12 @@ def blocking(folder: Path) -> str:
 
 def test_a_gateway_serves_with_the_packages_of_its_image_alone(make: Make, tmp_path: Path) -> None:
     # given a project with a model, and a gateway that finds no other package than those of the image
-    project = make(rollout={"rollback_when": {"error_rate": "5%"}})
+    canary = {"steps": ["50%"], "hold": "100ms", "min_requests": 3}
+    limits = {"error_rate": "5%", "p99": "20s", "constant_output": 1000}
+    project = make(
+        rollout={"strategy": "canary", "canary": canary, "rollback_when": limits},
+        alerts={"channels": {"ops": {"url": "json://127.0.0.1:9/"}}},
+    )
     project.deploy(1, scores=[0.1, 0.8])
     url = project.start(PYTHONPATH=blocking(tmp_path / "site"))
     with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
@@ -61,12 +68,24 @@ def test_a_gateway_serves_with_the_packages_of_its_image_alone(make: Make, tmp_p
             "/invocations", content=b"PAR1", headers={"content-type": "application/vnd.apache.parquet"}
         )
         assert (refused.status_code, "pyarrow" in refused.text) == (501, True)
-        # and takes a label, follows a new revision, and shows its counts
+        # and takes a label, lets the guard step a canary up to all of the traffic, and shows its counts
         assert client.post("/v2/models/delay/feedback", json={"id": name, "label": 1}).status_code == 200
         project.deploy(2, scores=[0.1, 0.3])
-        project.rollouts.promote(cause="p", reason="a test", by="tests")
-        wait_for(
-            lambda: infer(client, 1).json()["outputs"][0]["data"][0] == pytest.approx(0.3), "the new revision serves"
-        )
+        names = itertools.count()
+
+        def promoted() -> bool:
+            return all(infer(client, 1, who=f"entity {next(names)}").is_success for _ in range(10)) and (
+                newest(project).action == "promote"
+            )
+
+        wait_for(promoted, "the canary is promoted")
         assert "trimtab_predictions_total" in client.get("/metrics").text
     assert "No module named" not in project.log()
+
+
+def test_a_gateway_makes_the_stores_of_a_fresh_volume(make: Make, tmp_path: Path) -> None:
+    project = make()
+    shutil.rmtree(project.workspace.root)
+    url = project.start(PYTHONPATH=blocking(tmp_path / "site"))
+    assert httpx.get(f"{url}/v2/health/ready").json() == {"live": True, "ready": True}
+    wait_for(lambda: (project.workspace.root / "metadata.db").exists(), "the records have a store")

@@ -37,7 +37,7 @@ def gateway_config(
     grpc_port: int | None = None,
 ) -> GatewayConfig:
     """Return the gateway's configuration for a project. No store is opened yet: the workers start first."""
-    require_packages(workspace.project, workspace.environment, grpc_port=grpc_port)
+    require_packages(workspace.project, workspace.environment, grpc_port=grpc_port, loop=False)
     policy, folder = workspace.project.policy, workspace.project.folder
     serving, log = policy.serving, policy.serving.log
     places = {"predictions": workspace.environment.predictions, "online": workspace.environment.online}

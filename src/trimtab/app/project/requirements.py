@@ -23,14 +23,21 @@ def require_trainer(project: Project, model: Model) -> None:
         )
 
 
-def require_packages(project: Project, environment: Environment, *, grpc_port: int | None = None) -> None:
-    """Raise PolicyError for the first package that serving needs and that is not installed."""
-    for problem in missing_packages(project, environment, grpc_port=grpc_port):
+def require_packages(
+    project: Project, environment: Environment, *, grpc_port: int | None = None, loop: bool = True
+) -> None:
+    """Raise PolicyError for the first package that a gateway, or a loop with one, needs and that is not installed."""
+    for problem in missing_packages(project, environment, grpc_port=grpc_port, loop=loop):
         raise PolicyError(problem)
 
 
-def missing_packages(project: Project, environment: Environment, *, grpc_port: int | None = None) -> Iterator[str]:
-    """Say of each key of the policy which package it needs that is not installed. grpc_port: of the command line."""
+def missing_packages(
+    project: Project, environment: Environment, *, grpc_port: int | None = None, loop: bool = True
+) -> Iterator[str]:
+    """Say of each key of the policy which package it needs that is not installed.
+
+    grpc_port: of the command line. loop: whether the loop runs here, too, which sends alerts.
+    """
     serving, where = project.policy.serving, project.folder / POLICY
     named = next(
         (n for n, each in project.policy.environments.items() if folder_of(n, each) == environment.folder), LOCAL
@@ -45,7 +52,7 @@ def missing_packages(project: Project, environment: Environment, *, grpc_port: i
             "confluent-kafka",
             "kafka",
         ),
-        ("alerts.channels", bool(project.policy.alerts.channels), "apprise", "apprise", "alerts"),
+        ("alerts.channels", loop and bool(project.policy.alerts.channels), "apprise", "apprise", "alerts"),
     ]
     for key, wanted, module, package, extra in asked:
         if wanted and find_spec(module) is None:

@@ -73,10 +73,20 @@ RUNTIMES = ("catboost", "lightgbm", "xgboost")
 ARROW = "pyarrow"
 """Left out of the gateway: bodies in Parquet and Arrow are answered with 501 without it."""
 
-_POSTGRES = ("psycopg", "psycopg-binary")
-_GRPC = ("grpcio", "grpcio-health-checking", "grpcio-reflection")
-_KAFKA = ("confluent-kafka",)
-_CRON = ("croniter", "python-dateutil", "six")
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "confluent_kafka": ("confluent-kafka",),
+    "croniter": ("croniter", "python-dateutil", "six"),
+    "grpc_health.v1.health": ("grpcio", "grpcio-health-checking"),
+    "grpc_reflection.v1alpha.reflection": ("grpcio", "grpcio-reflection"),
+    "model_signing.verifying": (
+        "asn1crypto", "blake3", "certifi", "cffi", "charset-normalizer", "click", "cryptography", "id", "idna",
+        "in-toto-attestation", "model-signing", "platformdirs", "pycparser", "pyjwt", "pyopenssl", "requests",
+        "rfc3161-client", "rfc8785", "securesystemslib", "sigstore", "sigstore-models", "sigstore-rekor-types", "tuf",
+        "urllib3",
+    ),
+    "psycopg": ("psycopg", "psycopg-binary"),
+}  # fmt: skip
+"""Module that serving imports if the policy asks for it -> the packages that importing it takes in addition."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -85,15 +95,17 @@ def gateway_packages(facts: Facts) -> list[str]:
     found = {*GATEWAY}
     for module in gateway_modules(facts):
         found |= {*LIBRARIES.get(module, ())}
-    places = facts.policy.environments.values()
-    if any((each.metadata or "").startswith("postgresql") for each in places):
-        found |= {*_POSTGRES}
-    if any((each.predictions or "").startswith("kafka") for each in places):
-        found |= {*_KAFKA}
-    if facts.policy.serving.grpc_port is not None:
-        found |= {*_GRPC}
-    if any(rule.cron is not None for rule in facts.policy.triggers.values()):
-        found |= {*_CRON}
+    policy, places = facts.policy, facts.policy.environments.values()
+    asked = {
+        "confluent_kafka": any((each.predictions or "").startswith("kafka") for each in places),
+        "croniter": any(each.cron is not None for each in policy.triggers.values()),
+        "grpc_health.v1.health": policy.serving.grpc_port is not None,
+        "grpc_reflection.v1alpha.reflection": policy.serving.grpc_port is not None,
+        "model_signing.verifying": policy.serving.signed_by is not None,
+        "psycopg": any((each.metadata or "").startswith("postgresql") for each in places),
+    }
+    for module, wanted in asked.items():
+        found |= {*OPTIONS[module]} if wanted else set()
     return sorted(found)
 
 
