@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 
+from kit.commands import run_commands_here
 from kit.target_facts import DEFINITIONS
 from trimtab.app.delivery import written_targets
 from trimtab.app.project.workspace import Workspace, open_workspace
@@ -38,8 +38,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspa
     (tmp_path / "definitions.py").write_text(DEFINITIONS)
     written_targets.write(written_targets.target_files(tmp_path, "sagemaker"))
     credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "eu-central-1"}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for name, value in {**credentials, "AWS_ACCOUNT_ID": ACCOUNT, "IMAGE_TAG": "v1", "PATH": path}.items():
+    for name, value in {**credentials, "AWS_ACCOUNT_ID": ACCOUNT, "IMAGE_TAG": "v1"}.items():
         monkeypatch.setenv(name, value)
     with mock_aws():
         boto3.setup_default_session()
@@ -61,7 +60,9 @@ def deploy(project: Workspace, monkeypatch: pytest.MonkeyPatch, *arguments: str)
     """Run deploy.py as a person does, in this process, where moto is."""
     file = project.project.folder / "deploy" / "sagemaker" / "deploy.py"
     monkeypatch.setattr(sys, "argv", [str(file), *arguments])
-    runpy.run_path(str(file), run_name="__main__")
+    with monkeypatch.context() as patch:
+        run_commands_here(patch)
+        runpy.run_path(str(file), run_name="__main__")
 
 
 def serve(project: Workspace, version: int, role: Role) -> None:

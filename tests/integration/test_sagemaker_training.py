@@ -50,6 +50,7 @@ def test_a_job_trains_and_its_bundle_serves(base: Path) -> None:
     assert not (base / "input" / "data" / "project" / ".trimtab").exists()
     port = free_port()
     asked = {"TRIMTAB_CONTAINER": "sagemaker", "SAGEMAKER_BIND_TO_PORT": str(port), "SAGEMAKER_BASE_DIR": str(base)}
+    (base.parent / "work" / "trimtab.yaml").write_text("project: p\n")  # the image holds a project, too
     with container(base.parent / "work", "/ping", port, **asked) as process:
         url = f"http://127.0.0.1:{port}/invocations"
         answer = httpx.post(url, content="20,30\n900,30\n", headers={"Content-Type": "text/csv"})

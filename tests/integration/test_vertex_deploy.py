@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kit.commands import run_commands_here
 from kit.target_facts import DEFINITIONS
 from kit.vertex_service import Vertex, vertex
 from trimtab.app.delivery import written_targets
@@ -32,7 +33,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Ve
     (tmp_path / "definitions.py").write_text(DEFINITIONS)
     written_targets.write(written_targets.target_files(tmp_path, "vertex"))
     with vertex(tmp_path / "programs") as (found, url):
-        path = os.pathsep.join([str(tmp_path / "programs"), str(Path(sys.executable).parent), os.environ["PATH"]])
+        path = f"{tmp_path / 'programs'}{os.pathsep}{os.environ['PATH']}"
         for name, value in {"VERTEX_ENDPOINT": url, "IMAGE_TAG": "v1", "PATH": path}.items():
             monkeypatch.setenv(name, value)
         yield found
@@ -41,7 +42,9 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Ve
 def deploy(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     file = folder / "deploy" / "vertex" / "deploy.py"
     monkeypatch.setattr(sys, "argv", [str(file), *arguments])
-    runpy.run_path(str(file), run_name="__main__")
+    with monkeypatch.context() as patch:
+        run_commands_here(patch)
+        runpy.run_path(str(file), run_name="__main__")
 
 
 def serve(project: Workspace, version: int, role: Role) -> None:

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from kit.waiting import PATIENCE_S
 from trimtab.cli.calling import call
@@ -33,6 +36,19 @@ def typed(*arguments: str | Path, check: bool = True) -> subprocess.CompletedPro
         signal.signal(signal.SIGINT, interrupt)
     done = subprocess.CompletedProcess(["trimtab", *map(str, arguments)], code, out.getvalue(), err.getvalue())
     return _checked(done) if check else done
+
+
+def run_commands_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let programs that run in this process start `trimtab` as `typed` does, and all other programs as usual."""
+    usual = subprocess.run
+
+    def run(command: Any, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[Any]:
+        if command[0] != "trimtab":
+            return usual(command, *arguments, **options)
+        done = typed(*command[1:], check=False)
+        return subprocess.CompletedProcess(command, done.returncode, done.stdout.encode(), done.stderr.encode())
+
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
