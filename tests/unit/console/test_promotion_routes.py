@@ -12,6 +12,7 @@ from kit.environments import Pair
 from trimtab.app.gateway import tokens
 from trimtab.app.operations.actors import Actor
 from trimtab.errors import ApprovalNeeded
+from trimtab.records.training import Bundle
 
 REASON = {"reason": "two quiet weeks in staging"}
 
@@ -56,6 +57,20 @@ def test_who_asked_and_who_has_no_role_may_not_approve(pair: Pair, name: str, ro
 
     assert answer.status_code == 403, answer.text
     assert client.get("/api/v1/promotions").json()[0]["answers"] == []
+
+
+def test_a_bundle_is_asked_for_and_comes_after_the_answer(pair: Pair) -> None:
+    pair.serve(2, (0.2, 0.9))
+    dev, bob = signed_in(pair, "dev", "developer"), signed_in(pair, "bob", "approver")
+
+    asked = dev.post("/api/v1/models/delay/promotions", json=REASON)
+    assert (asked.status_code, asked.json()["state"], asked.json()["request"]["number"]) == (202, "waits", 2)
+    bob.post("/api/v1/models/delay/promotions/2/answer", json={"verdict": "approve", **REASON})
+    done = dev.post("/api/v1/models/delay/promotions", json={"from": "staging", "as": None, **REASON})
+
+    assert done.status_code == 200, done.text
+    assert (done.json()["by"], done.json()["origin"]["approvals"]) == ("dev", ["bob"])
+    assert pair.production.metadata.find(Bundle)[0].id == "delay/2"
 
 
 def test_what_is_not_there_or_not_allowed_is_told(pair: Pair) -> None:

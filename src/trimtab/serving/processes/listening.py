@@ -84,7 +84,8 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise StageError(
             f"cannot listen on {host}:{port}: {error.strerror}. Stop what listens there, or choose another port "
-            "(serving.port in trimtab.yaml, or --port; 0 takes a free one)"
+            "(serving.port in trimtab.yaml, for one environment environments.NAME.serving.port, or --port; 0 takes a "
+            "free one)"
         ) from None
 
 
