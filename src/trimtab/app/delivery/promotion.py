@@ -11,6 +11,7 @@ from trimtab import units
 from trimtab.app.delivery.bundle_copy import copy_bundle, copy_files
 from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.deploying import deploy
+from trimtab.app.operations.freezing import refuse_frozen
 from trimtab.app.operations.promotion_requests import may_approve, request_promotion, told
 from trimtab.app.project.locks import locked
 from trimtab.app.project.project import POLICY
@@ -78,6 +79,7 @@ def promote(
     if (now := _serves(target, bundle, role)) is not None:
         copy_files(source, target, bundle)  # where they were lost
         return now
+    refuse_frozen(target, bundle.model, force=force)
     origin = Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest)
     if rules.approvals:
         origin = _approved(target, actor, bundle.model, origin, role, share, reason=reason, again=again)

@@ -10,6 +10,7 @@ import pytest
 
 from kit.environments import DAY, Pair
 from trimtab.app.operations.actors import Actor
+from trimtab.app.operations.freezing import freeze
 from trimtab.app.operations.promotion_requests import answer_promotion, promotion_states
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import pipeline
@@ -84,6 +85,22 @@ def test_who_asks_cannot_approve(pair: Pair) -> None:
     with pytest.raises(Forbidden, match="needs the role approver"):
         answer(pair, DEV)
     assert pair.production.metadata.find(PromotionAnswer) == []
+    own = PromotionAnswer(
+        id="forged", created_at=DAY, model="delay", request=FIRST, verdict="approve", reason="", by="ann", role="admin"
+    )
+    pair.production.metadata.put(own)
+    assert "has 0 of 2 approvals" in waits(pair, actor=ANN), "one that was written past the check does not count"
+
+
+def test_nothing_is_copied_while_the_model_is_frozen(tmp_path: Path) -> None:
+    pair = Pair(tmp_path / "project", clock=ManualClock(DAY))
+    pair.serve(1)
+    freeze(pair.production, ANN, "delay", reason="the end of the year")
+
+    with pytest.raises(ActionError, match="the end of the year"):
+        pair.promote()
+    assert pair.production.artifacts.names() == []
+    assert pair.promote(force=True).number == 1
 
 
 def test_an_approval_lapses_with_its_bundle(pair: Pair) -> None:
