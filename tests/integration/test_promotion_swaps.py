@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import pytest
 
-from kit.environments import Pair
+from kit.environments import ANN, Pair
 from kit.postgres import a_postgres
 from kit.waiting import PATIENCE_S, wait_for
+from trimtab.app.delivery.promotion import promote
 from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.project.workspace import open_workspace
 from trimtab.app.reports.served_at import served_at
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.bundle.manifest import verify
+from trimtab.errors import ActionError
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 
@@ -74,9 +78,14 @@ class Load:
 
 
 def test_a_promotion_and_its_way_back_fail_no_request_and_history_says_what_served(tmp_path: Path) -> None:
-    pair = Pair(tmp_path / "project")
+    environments = {"staging": {}, "production": {}, "everywhere": {"smoke": True}}
+    pair = Pair(tmp_path / "project", environments=environments)
+    everywhere = open_workspace(pair.folder, "everywhere")
     pair.serve(1)
     pair.promote()
+    one, two = "delay/1", "delay/2"
+    with pytest.raises(ActionError, match="none runs here: start it with trimtab serve --env production"):
+        promote(pair.production, everywhere, ANN, pair.production.metadata.get(Bundle, one), reason="a test")
     command = [sys.executable, "-m", "trimtab.cli", "serve", "--project", str(pair.folder), "--env", "production"]
     with (pair.folder / "gateway.log").open("wb") as log:
         gateway = subprocess.Popen(command, stdout=log, stderr=log)
@@ -91,6 +100,10 @@ def test_a_promotion_and_its_way_back_fail_no_request_and_history_says_what_serv
         open_rollouts(pair.production, "delay").rollback(cause="test", reason="a test", by="tests")
         load.wait_for_version("1")
         load.stop()
+        with pytest.raises(ActionError, match="answers with delay/2, which it does not"):
+            promote(pair.production, everywhere, ANN, pair.production.metadata.get(Bundle, two), reason="a test")
+        done = promote(pair.production, everywhere, ANN, pair.production.metadata.get(Bundle, one), reason="a test")
+        assert done.bundle_in("champion") == one
     finally:
         gateway.send_signal(signal.SIGTERM)
         gateway.wait(PATIENCE_S)

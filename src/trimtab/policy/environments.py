@@ -53,6 +53,8 @@ class Environment(Section):
     """Environment whose bundles may be promoted into this one; left out, any."""
     soak: Duration | None = None
     """Time that a bundle must have served as champion where it comes from; left out, none."""
+    smoke: bool = False
+    """Whether the gateway of the environment that a bundle comes from must pass the smoke test with it first."""
     approvals: int = Field(default=0, ge=0, le=20)
     """How many people, other than the one who asks, must approve before a bundle serves here. More than 0: only bundles
     that were promoted serve here; a way back takes no approval."""

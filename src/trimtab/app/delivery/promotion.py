@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import get_args
 
 import msgspec
 
-from trimtab import units
 from trimtab.app.delivery.bundle_copy import copy_bundle, copy_files
+from trimtab.app.delivery.promotable import expect_promotable
 from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.deploying import deploy
 from trimtab.app.operations.freezing import refuse_frozen
@@ -22,7 +21,6 @@ from trimtab.errors import ActionError, ApprovalNeeded, NotFound, StageError, Tr
 from trimtab.features.view_versions import view_of
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
-from trimtab.records.gate_reports import GateReport
 from trimtab.records.record import Origin, Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -63,8 +61,8 @@ def promote(
         Forbidden: the role of the actor is below approver, or below developer where people approve.
         UsageError: both share stores that must be apart, or the target takes bundles of another environment.
         ApprovalNeeded: people have to approve it first; the request is recorded.
-        ActionError: the bundle did not pass its gates, has not served for long enough or is damaged; the request was
-            rejected; the model is frozen.
+        ActionError: the bundle did not pass its gates, has not served for long enough, failed the smoke test or is
+            damaged; the request was rejected; the model is frozen.
         StageError: the values of a view cannot be brought up to date in the target.
     """
     rules = target.environment
@@ -74,11 +72,10 @@ def promote(
         raise UsageError(
             f"environments.{target.name}.from: {target.name} takes bundles of {rules.from_}, not of {source.name}"
         )
-    _expect_passed(source, bundle)
-    _expect_soaked(source, target, bundle)
     if (now := _serves(target, bundle, role)) is not None:
         copy_files(source, target, bundle)  # where they were lost
         return now
+    expect_promotable(source, target, bundle)
     refuse_frozen(target, bundle.model, force=force)
     origin = Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest)
     if rules.approvals:
@@ -172,32 +169,3 @@ def bring_views(source: Workspace, target: Workspace, bundle: Bundle) -> None:
             raise StageError(
                 f"{what} are not up to date and cannot be: {error}. See: trimtab doctor --env {target.name}"
             ) from error
-
-
-def _expect_passed(source: Workspace, bundle: Bundle) -> None:
-    """Raise ActionError for a bundle whose gates failed, or that was never judged."""
-    try:
-        report = source.metadata.get(GateReport, bundle.gate_report)
-    except NotFound as error:
-        raise ActionError(f"bundle {bundle.id} of {source.name} has no report of its gates: {error}") from None
-    if report.verdict == "fail":
-        failed = ", ".join(each.gate for each in report.results if each.verdict == "fail")
-        raise ActionError(f"bundle {bundle.id} of {source.name} did not pass its gates ({failed}), so it stays there")
-
-
-def _expect_soaked(source: Workspace, target: Workspace, bundle: Bundle) -> None:
-    """Raise ActionError for a bundle that has not served as champion in the source for as long as the policy asks."""
-    soak = target.environment.soak
-    if soak is None:
-        return
-    served, until = timedelta(), source.now()
-    for revision in source.metadata.find(Revision, model=bundle.model):
-        if revision.bundle_in("champion") == bundle.id:
-            served += until - revision.created_at
-        until = revision.created_at
-    micros = served // timedelta(microseconds=1)
-    if micros < soak:
-        raise ActionError(
-            f"bundle {bundle.id} has served in {source.name} for {units.short(micros)}; "
-            f"environments.{target.name}.soak asks for {units.short(soak)}"
-        )

@@ -85,9 +85,7 @@ def test_a_changed_file_is_refused_before_anything_is_copied(pair: Pair) -> None
     bundle = pair.serve(1)
     (pair.staging.artifacts.open(bundle.path) / "model.onnx").write_bytes(b"other")
 
-    with pytest.raises(
-        ActionError, match=r"1 of staging is damaged.*model\.onnx: content differs from the manifest"
-    ):
+    with pytest.raises(ActionError, match=r"1 of staging is damaged.*model\.onnx: content differs from the manifest"):
         pair.promote()
 
     expect_nothing(pair)
