@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from trimtab.app.project.project import open_project
@@ -100,6 +101,8 @@ def facts_of(shape: str, folder: Path, policy: str = "") -> Facts:
     texts = {"definitions.py": SEVERAL, "trimtab.yaml": POLICY}
     if source.is_dir():
         texts = {path.name: path.read_text() for path in source.iterdir() if path.suffix in (".py", ".yaml")}
+    if "deploy:" in policy:  # takes the place of the example's
+        texts["trimtab.yaml"] = re.sub(r"^deploy:.*\n(  .*\n)*", "", texts["trimtab.yaml"], flags=re.MULTILINE)
     texts["trimtab.yaml"] += policy
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
+from trimtab.definitions.push_source import PushSource
 from trimtab.definitions.secrets import Secret
 from trimtab.errors import PolicyError
 from trimtab.policy.deploy.section_kubernetes import Kubernetes
@@ -122,8 +123,9 @@ def check(cluster: Cluster) -> None:
                 f"{WHERE}: {key}: holds a password, which would stand in a ConfigMap; write the variable that holds "
                 "it, such as ${DATABASE_PASSWORD}"
             )
-    exported = {name: each for name, each in policy.environments.items() if name != LOCAL} or {LOCAL: Environment()}
-    for name, each in exported.items():
+    environments = {LOCAL: Environment(), **policy.environments}
+    exported = [name for name in environments if name != LOCAL or cluster.environment == LOCAL]
+    for name, each in ((name, environments[name]) for name in exported):
         for store in STORES:
             place = getattr(each, store)
             if place is not None and "://" not in place and place.removeprefix("./").split("/")[0] != ROOT:
@@ -134,6 +136,12 @@ def check(cluster: Cluster) -> None:
         if asked.replicas.max > 1:
             _expect_shared(f"environments.{name}", each)
     if asked.replicas.max > 1:
+        for source in cluster.facts.definitions.sources.values():
+            if isinstance(source, PushSource):
+                raise PolicyError(
+                    f"{WHERE}: {KEY}.replicas.max: {asked.replicas.max} gateways cannot share the folder in which rows "
+                    f"pushed to source '{source.name}' wait; expected 1, or a source in Kafka"
+                )
         for model in cluster.facts.definitions.models.values():
             if model.views:
                 raise PolicyError(

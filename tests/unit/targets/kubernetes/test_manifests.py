@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from kit.target_projects import KUBERNETES, SHAPES, facts_of
+from trimtab.definitions.push_source import PushSource
 from trimtab.errors import PolicyError
 from trimtab.serving.protocols import health
 from trimtab.targets.kubernetes import manifests
@@ -283,6 +284,14 @@ def test_what_no_cluster_can_run_is_refused_before_any_file_is_made(policy: str,
         manifests.files(facts_of("flights", tmp_path, policy))
     assert says in str(refused.value)
     assert "u:secret" not in str(refused.value)
+
+
+def test_pushed_rows_have_one_gateway(tmp_path: Path) -> None:
+    facts = project("several", tmp_path)
+    pushed = PushSource("clicks", schema={"at": "time", "who": "text"}, timestamp="at")
+    sources = {**facts.definitions.sources, "clicks": pushed}
+    with pytest.raises(PolicyError, match="rows pushed to source 'clicks' wait; expected 1"):
+        manifests.files(replace(facts, definitions=replace(facts.definitions, sources=sources)))
 
 
 def test_the_same_policy_gives_the_same_bytes_and_a_policy_may_hold_braces(tmp_path: Path) -> None:
