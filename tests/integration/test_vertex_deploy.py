@@ -105,18 +105,3 @@ def test_what_is_missing_is_told(service: type[Vertex], tmp_path: Path, monkeypa
     with pytest.raises(SystemExit, match=r"trimtab history .*ended with exit code 3"):
         deploy(tmp_path, monkeypatch, "endpoints", "size")
     assert not service.requests
-
-
-@pytest.mark.parametrize(
-    ("weights", "percents"),
-    [
-        ({"a": 90.0, "b": 10.0}, {"a": 90, "b": 10}),
-        ({"a": 66.6, "b": 33.4}, {"a": 67, "b": 33}),
-        ({"a": 100.0}, {"a": 100}),
-    ],
-)
-def test_percents_are_whole_and_add_up(
-    service: type[Vertex], tmp_path: Path, weights: dict[str, float], percents: dict[str, int]
-) -> None:
-    program = runpy.run_path(str(tmp_path / "deploy" / "vertex" / "deploy.py"))
-    assert program["split"](weights) == percents

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 import json
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kit.target_facts import NONE, facts
 from trimtab.errors import DefinitionError, PolicyError
 from trimtab.targets.clouds import vertex_files
 
+Split = Callable[[dict[str, float]], dict[str, int]]
 GCP = "deploy: { gcp: { project: orders-prod-1, region: europe-west3 } }"
 FULL = """
 project: Order Values
@@ -63,3 +68,23 @@ def test_what_cannot_be_is_told_before_any_text(tmp_path: Path) -> None:
         vertex_files.files(facts(tmp_path, "project: p\ndeploy: { gcp: { project: orders-prod-1 } }\n"))
     with pytest.raises(DefinitionError, match="no model to export to vertex"):
         vertex_files.files(facts(tmp_path, FULL, NONE))
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """Return the function of deploy.py that makes percents of shares."""
+    folder = tmp_path_factory.mktemp("vertex")
+    for name, text in vertex_files.files(facts(folder, FULL)).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    found: Split = runpy.run_path(str(folder / "deploy" / "vertex" / "deploy.py"))["split"]
+    return found
+
+
+@given(weights=st.lists(st.floats(0.01, 100), min_size=1, max_size=4))
+def test_percents_are_whole_add_up_and_are_near(split: Split, weights: list[float]) -> None:
+    asked = {f"v{place}": weight for place, weight in enumerate(weights)}
+    found = split(asked)
+    assert sum(found.values()) == 100
+    for key, weight in asked.items():
+        assert abs(found[key] - 100 * weight / sum(weights)) < 1
