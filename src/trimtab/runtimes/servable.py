@@ -90,7 +90,7 @@ def _served(folder: Path, model: MlModel) -> tuple[Runtime, str, str]:
     flavours = model.flavours
     if "onnx" in flavours:
         return "onnx", _file(folder, flavours["onnx"], "data"), ""
-    for runtime in ("lightgbm", "xgboost"):
+    for runtime in ("lightgbm", "xgboost", "catboost"):
         if runtime in flavours:
             return _boosted(folder, runtime, flavours[runtime])
     if "sklearn" in flavours:
@@ -103,7 +103,7 @@ def _served(folder: Path, model: MlModel) -> tuple[Runtime, str, str]:
         return "pyfunc", MLMODEL, f"its only flavour is python_function, loaded by {loader}"
     raise DataError(
         f"{folder / MLMODEL}: its flavours are {', '.join(map(str, flavours)) or 'none'}; "
-        "expected one of onnx, lightgbm, xgboost, sklearn, python_function"
+        "expected one of onnx, lightgbm, xgboost, catboost, sklearn, python_function"
     )
 
 

@@ -1,0 +1,1 @@
+"""The verb that imports models of other systems."""
