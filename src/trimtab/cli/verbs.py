@@ -67,7 +67,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "alerts": ("alerts.alerting", "List the messages that were sent, show what waits, or try a channel out."),
     "export": ("export.exporting", "Print the files of another system, or write them into the project."),
-    "import": ("imports.importing", "Import models of another system as bundles, and its settings as a draft of the policy."),
+    "import": ("imports.importing", "Import models of another system, and draft a project for them."),
     "ci": ("export.exporting", "Print the pipeline of a CI server, or write it into the repository."),
     "test": ("delivery.testing", "Test the project: a contract test on a sample of its data, then its own tests."),
     "smoke": (

@@ -84,7 +84,7 @@ def add_bundle(workspace: Workspace, foreign: ForeignModel) -> tuple[Bundle, boo
     tags = {"trimtab.imported_from": f"{foreign.system} {foreign.id}", **foreign.tags}
     run_id = tracking.begin(foreign.model, key, name=f"imported {foreign.id}", tags=tags)
     with tracking.ending(run_id):
-        dataset = _dataset(workspace, definition, spec, digest)
+        dataset = _dataset(workspace, definition, spec, digest, foreign.system)
         report = _report(workspace, foreign, run_id)
         spec = msgspec.structs.replace(spec, run=run_id, dataset=dataset.id)
         folder = workspace.artifacts.staging()
@@ -177,7 +177,7 @@ def _digest(folder: Path, names: list[str]) -> str:
     return found.hexdigest()
 
 
-def _dataset(workspace: Workspace, definition: Model, spec: Spec, digest: str) -> DatasetVersion:
+def _dataset(workspace: Workspace, definition: Model, spec: Spec, digest: str, system: str) -> DatasetVersion:
     now = workspace.now()
     return DatasetVersion(
         id=hashlib.sha256(f"import {definition.name} {digest}".encode()).hexdigest(),
@@ -196,6 +196,7 @@ def _dataset(workspace: Workspace, definition: Model, spec: Spec, digest: str) -
         code_hash=spec.code_hash,
         features=spec.features,
         path="",
+        made_in=system,
         warnings=("the model was imported; its training rows are not here",),
         feature_types=spec.feature_types,
         input=spec.input,

@@ -43,7 +43,7 @@ def import_(
         list[str] | None, typer.Option("--trust", metavar="NAME", help="Of a drafted project: serving.trust.")
     ] = None,
 ) -> None:
-    """Import models of another system as bundles, and its settings as a draft of the policy.
+    """Import models of another system, and draft a project for them.
 
     A project that defines a model of the same name gets its versions as bundles, and their aliases as revisions. Where
     there is no project, one is drafted. Exit code 1: something was left out.

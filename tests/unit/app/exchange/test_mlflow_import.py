@@ -119,7 +119,9 @@ def test_aliases_become_revisions_of_the_model_of_that_name_once(server: Server,
     assert (revision.bundle_in("champion"), revision.bundle_in("challenger")) == ("risk/1", "risk/2")
     assert len(workspace.metadata.find(Revision)) == 2
     for verb in ("runs", "history", "status", "doctor"):
-        assert "Traceback" not in typed(verb, "-p", folder, check=False).stderr
+        shown = typed(verb, "-p", folder, check=False)
+        assert "Traceback" not in shown.stderr
+        assert "fail  training sets" not in shown.stdout
 
 
 @pytest.mark.parametrize(
