@@ -56,7 +56,7 @@ def test_contract(folder: Path, environment: str, checks: Checks, *, rows: int) 
         return
     is_there = (project.folder / folder_of(environment, _environments(project)[environment])).is_dir()
     own = in_environment(project, environment) if is_there else None  # a store that is not there is not made
-    with scratch_project(folder) as workspace:
+    with scratch_project(project) as workspace:
         checks.rename(str(workspace.project.folder), str(project.folder))
         _ContractTest(workspace, own, checks, rows).run()
 

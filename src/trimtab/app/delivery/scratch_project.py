@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from trimtab.app.project.project import POLICY
+from trimtab.app.project.project import POLICY, Project
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import Clock
+from trimtab.definitions.sources import FileSource
 from trimtab.policy.reader import policy_data
 
 LEFT_OUT = (".trimtab", ".git", POLICY)
@@ -24,18 +26,22 @@ FEWEST_EXAMPLES = 20
 
 
 @contextmanager
-def scratch_project(folder: Path, clock: Clock | None = None) -> Iterator[Workspace]:
+def scratch_project(project: Project, clock: Clock | None = None) -> Iterator[Workspace]:
     """Open a copy of a project in a temporary folder, for the time of the context.
 
-    Its stores are empty. Raises PolicyError or DefinitionError.
+    Its stores are empty.
     """
-    folder = folder.expanduser().resolve()
+    folder, above = project.folder, _folders_above(project)
     with tempfile.TemporaryDirectory(prefix="trimtab-test-") as name:
-        scratch = Path(name).resolve() / folder.name
-        scratch.mkdir()
-        for each in folder.iterdir():
-            if each.name not in LEFT_OUT:
-                (scratch / each.name).symlink_to(each)
+        scratch = Path(name).resolve()
+        for parent, child in above:
+            _link(parent, scratch, but=(child.name,))
+            scratch /= child.name
+            scratch.mkdir()
+        if not above:
+            scratch /= folder.name
+            scratch.mkdir()
+        _link(folder, scratch, but=LEFT_OUT)
         text = (folder / POLICY).read_text(encoding="utf-8")
         policy = yaml.safe_dump(_of_a_test(policy_data(text)), sort_keys=False, allow_unicode=True)
         (scratch / POLICY).write_text(policy, encoding="utf-8")
@@ -45,6 +51,25 @@ def scratch_project(folder: Path, clock: Clock | None = None) -> Iterator[Worksp
         finally:
             if "metadata" in vars(workspace):
                 workspace.metadata.close()
+
+
+def _folders_above(project: Project) -> list[tuple[Path, Path]]:
+    """Return the folders above the project that paths of its sources lead into, outermost first, each with the one
+    below it on the way to the project: `../data/*.csv` leads into one."""
+    depth = 0
+    for source in project.definitions.sources.values():
+        if isinstance(source, FileSource) and not source.is_remote:
+            parts = PurePosixPath(source.path).parts
+            depth = max(depth, next((n for n, part in enumerate(parts) if part != ".."), len(parts)))
+    path = [project.folder, *project.folder.parents[:depth]]
+    return [(parent, child) for child, parent in pairwise(path)][::-1]
+
+
+def _link(folder: Path, into: Path, *, but: Sequence[str]) -> None:
+    """Link everything in a folder into another one."""
+    for each in folder.iterdir():
+        if each.name not in but:
+            (into / each.name).symlink_to(each)
 
 
 def of_one_model(workspace: Workspace, *, history: int) -> Workspace:

@@ -161,8 +161,8 @@ class _Model:
         found: Mapping[str, Any] = _asked(self._gateway.get(path, timeout_s=self._timeout_s)).json()
         parameters = found["parameters"]
         wanted: dict[str, tuple[Any, Any]] = {
-            "inputs": (found["inputs"], msgspec.to_builtins(inputs_of(spec))),
-            "outputs": (found["outputs"], msgspec.to_builtins(outputs_of(spec))),
+            "inputs": (found["inputs"], as_answered(inputs_of(spec))),
+            "outputs": (found["outputs"], as_answered(outputs_of(spec))),
             "task": (parameters.get("task"), spec.task),
             "features": (tuple(parameters.get("features", ())), spec.features),
             "request_columns": (tuple(parameters.get("request_columns", ())), spec.request_columns),
@@ -229,6 +229,11 @@ class _Model:
             if quickest <= self._limit_s:
                 return answer, quickest
         raise CheckFailed(f"the quickest of {TRIES} answers took {quickest:.3f} s, limit {self._limit_s:g} s")
+
+
+def as_answered(value: object) -> Any:
+    """Return a value as a client reads it in an answer: lists for tuples, and no defaults."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _asked(answer: Answer) -> Answer:
