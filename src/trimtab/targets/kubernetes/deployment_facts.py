@@ -123,6 +123,11 @@ def check(cluster: Cluster) -> None:
                 f"{WHERE}: {key}: holds a password, which would stand in a ConfigMap; write the variable that holds "
                 "it, such as ${DATABASE_PASSWORD}"
             )
+    if policy.training.on in ("container", "kubernetes"):
+        raise PolicyError(
+            f"{WHERE}: training.on: the loop's pod can start neither containers nor Jobs, so no training runs by "
+            f"'{policy.training.on}' there; expected process, subprocess or ray"
+        )
     environments = {LOCAL: Environment(), **policy.environments}
     exported = [name for name in environments if name != LOCAL or cluster.environment == LOCAL]
     for name, each in ((name, environments[name]) for name in exported):

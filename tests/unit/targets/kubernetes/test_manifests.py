@@ -286,6 +286,12 @@ def test_what_no_cluster_can_run_is_refused_before_any_file_is_made(policy: str,
     assert "u:secret" not in str(refused.value)
 
 
+def test_trainings_that_the_loop_s_pod_cannot_start_are_refused(tmp_path: Path) -> None:
+    facts = facts_of("several", tmp_path, "\ntraining: { on: kubernetes }\n")
+    with pytest.raises(PolicyError, match=r"training\.on: .* expected process, subprocess or ray"):
+        manifests.files(facts)
+
+
 def test_pushed_rows_have_one_gateway(tmp_path: Path) -> None:
     facts = project("several", tmp_path)
     pushed = PushSource("clicks", schema={"at": "time", "who": "text"}, timestamp="at")
