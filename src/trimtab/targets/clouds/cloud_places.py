@@ -64,10 +64,15 @@ def aws_place(facts: Facts, target: str) -> AwsPlace:
 
 
 def gcp_place(facts: Facts, target: str) -> GcpPlace:
-    """Return the names in Google Cloud. Raises PolicyError without project and region."""
+    """Return the names in Google Cloud. Raises PolicyError without project and region, and for a name that cannot be."""
     gcp = facts.policy.deploy.gcp
     project = needed(gcp.project, "deploy.gcp.project", target, "flights-prod-4711")
     region = needed(gcp.region, "deploy.gcp.region", target, "europe-west3")
+    if not facts.slug[0].isalpha():
+        raise PolicyError(
+            f"trimtab.yaml: project: '{facts.policy.project}' begins with a digit; names of Google Cloud that export "
+            f"{target} makes of it begin with a letter"
+        )
     account = gcp.service_account or _short(f"{facts.slug}-vertex", 30)
     image = facts.image
     if "/" not in image or "." not in image.partition("/")[0]:

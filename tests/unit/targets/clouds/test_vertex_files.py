@@ -66,6 +66,8 @@ def test_what_cannot_be_is_told_before_any_text(tmp_path: Path) -> None:
         vertex_files.files(facts(tmp_path, "project: p\n"))
     with pytest.raises(PolicyError, match=r"deploy\.gcp\.region: export vertex needs it"):
         vertex_files.files(facts(tmp_path, "project: p\ndeploy: { gcp: { project: orders-prod-1 } }\n"))
+    with pytest.raises(PolicyError, match="project: '2nd try' begins with a digit"):
+        vertex_files.files(facts(tmp_path, f"project: 2nd try\n{GCP}\n"))
     with pytest.raises(DefinitionError, match="no model to export to vertex"):
         vertex_files.files(facts(tmp_path, FULL, NONE))
 
