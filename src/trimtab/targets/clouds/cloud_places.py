@@ -64,7 +64,7 @@ def aws_place(facts: Facts, target: str) -> AwsPlace:
 
 
 def gcp_place(facts: Facts, target: str) -> GcpPlace:
-    """Return the names in Google Cloud. Raises PolicyError without project and region, and for a name that cannot be."""
+    """Return the names in Google Cloud. Raises PolicyError without project and region, and for an impossible name."""
     gcp = facts.policy.deploy.gcp
     project = needed(gcp.project, "deploy.gcp.project", target, "flights-prod-4711")
     region = needed(gcp.region, "deploy.gcp.region", target, "europe-west3")
