@@ -24,11 +24,12 @@ test: $(STAMP)  ## All tests
 test-unit: $(STAMP)  ## Tests of one process each, without servers: two minutes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
-test-clients: $(STAMP)  ## Clients of KServe and Feast against a gateway, MLflow's on a project, all in .bench/; PICTURES=folder keeps pages
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve mlflow feast
+test-clients: $(STAMP)  ## Clients of KServe and Feast against a gateway, MLflow's on a project, BentoML's models, all in .bench/; PICTURES=folder keeps pages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve mlflow feast bentoml
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_kserve .bench/kserve/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_mlflow .bench/mlflow/bin/python $(PICTURES)
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_feast .bench/feast/bin/python
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_bento .bench/bentoml/bin/python
 
 test-exports: $(STAMP)  ## Programs of the platforms load and run the files of trimtab export, each installed into .bench/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh airflow dagster helm kfp google vertex

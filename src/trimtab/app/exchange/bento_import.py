@@ -143,6 +143,10 @@ def _settings(path: Path, found: Found) -> None:
     ):
         if about.get(key):
             found.leave_out(f"{path.name}: {key}", why)
+    routes = (about.get("schema") or {}).get("routes")
+    for route in routes if isinstance(routes, list) else ():
+        if isinstance(route, dict) and route.get("batchable"):
+            found.leave_out(f"{path.name}: {route.get('name')}", "batchable: the gateway forms batches by itself")
     if about.get("service"):
         found.leave_out(f"{path.name}: service", f"{about['service']}: Python of a service is not run")
 

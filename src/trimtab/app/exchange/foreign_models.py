@@ -239,4 +239,5 @@ def _run(workspace: Workspace, foreign: ForeignModel, id_: str, key: str, datase
         cost=0.0,
         model_hash=_digest(foreign.folder, file_names(foreign.folder)),
         staging=path,
+        made_in=foreign.system,
     )
