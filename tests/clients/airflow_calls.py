@@ -6,10 +6,14 @@ Prints a line of JSON: import errors, tasks with their upstream tasks, schedule,
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
 from airflow.dag_processing.dagbag import DagBag
+
+APPROVAL = re.compile(r".*approval")
+"""The task that a person would answer; it counts as answered."""
 
 
 def main(file: str, conf: str) -> int:
@@ -25,7 +29,7 @@ def main(file: str, conf: str) -> int:
             "catchup": dag.catchup,
         }
         if conf:
-            run = dag.test(run_conf=json.loads(conf))
+            run = dag.test(run_conf=json.loads(conf), mark_success_pattern=APPROVAL)
             found[name]["state"] = str(run.state)
             found[name]["states"] = {
                 each.task_id: [str(each.state), each.try_number] for each in run.get_task_instances()

@@ -1,4 +1,4 @@
-"""Runs in the environment of Dagster: python dagster_calls.py FILE CONFIG, the run's configuration as JSON or nothing.
+"""Runs in the environment of Dagster: python dagster_calls.py FILE [JOB CONFIG], the configuration of a run as JSON.
 
 Prints a line of JSON: the assets with what they are made from, the checks, and what a run in this process made.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import dagster as dg
 
 
-def main(file: str, config: str) -> int:
-    """Load the definitions; run the job unless config is empty."""
+def main(file: str, job: str = "", config: str = "{}") -> int:
+    """Load the definitions; run a job if one is named."""
     spec = importlib.util.spec_from_file_location("orchestrated", file)
     assert spec is not None
     assert spec.loader is not None
@@ -40,15 +40,14 @@ def main(file: str, config: str) -> int:
         found["schedules"] = {
             each.name: due(each, instance) for each in defs.schedules or () if isinstance(each, dg.ScheduleDefinition)
         }
-        if config:
-            found["run"] = ran(defs, json.loads(config), instance)
+        if job:
+            found["run"] = ran(defs.resolve_job_def(job), json.loads(config), instance)
     print("RESULT " + json.dumps(found))
     return 0
 
 
-def ran(defs: dg.Definitions, config: dict[str, Any], instance: dg.DagsterInstance) -> dict[str, Any]:
-    """Run the job in this process."""
-    job = defs.resolve_job_def("retrain")
+def ran(job: dg.JobDefinition, config: dict[str, Any], instance: dg.DagsterInstance) -> dict[str, Any]:
+    """Run a job in this process."""
     result = job.execute_in_process(run_config={"ops": config}, instance=instance, raise_on_error=False)
     made, judged = {}, {}
     for event in result.all_events:

@@ -52,9 +52,9 @@ def trimtab(project: Path, *arguments: str) -> None:
     subprocess.run(command, check=True)
 
 
-def revisions(project: Path) -> list[str]:
-    """Return the actions of all revisions, in order."""
-    return [f"{each.model} {each.action}" for each in open_workspace(project).metadata.find(Revision)]
+def revisions(project: Path, environment: str = "local") -> list[str]:
+    """Return the actions of all revisions, newest first."""
+    return [f"{each.model} {each.action}" for each in open_workspace(project, environment).metadata.find(Revision)]
 
 
 def asked(python: Path, calls: Path, *arguments: str, **variables: str) -> dict[str, Any]:

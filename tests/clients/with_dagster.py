@@ -1,7 +1,7 @@
 """Lets Dagster load and run what `trimtab export dagster` writes: python -m clients.with_dagster PYTHON, with dagster.
 
-The bikes example (a regression) is trained and deployed by a run in one process; then a model that learns nothing is
-held back by the gates. Definitions of the flights example (binary) are loaded.
+The bikes example (a regression) is trained in staging and promoted to production by runs in one process; then a model
+that learns nothing is held back by the gates. Definitions of the flights example (binary) are loaded.
 """
 
 from __future__ import annotations
@@ -26,18 +26,24 @@ def main(python: Path) -> int:
         trimtab(flights, "export", "dagster", "--write")
         check_loaded(python, flights)
         bikes = example("bikes", Path(place, "bikes"))
+        with (bikes / "trimtab.yaml").open("a") as policy:
+            policy.write("\nenvironments: { staging: {}, production: {} }\n")
         trimtab(bikes, "export", "dagster", "--write")
         print("\n== a run that is green", flush=True)
-        check_green(run(python, bikes), bikes)
+        check_green(run(python, bikes, "retrain", "revision"), bikes)
+        print("\n== promoted", flush=True)
+        production = run(python, bikes, "promote", "production")["made"]["bikes/demand/production"]
+        assert production["champion"] == "demand/1 (100 %)", production
+        assert revisions(bikes, "production") == ["demand deploy"]
         print("\n== a model that learns nothing", flush=True)
         plant_bad_model(bikes, "demand")
-        check_red(run(python, bikes), bikes)
+        check_red(run(python, bikes, "retrain", "revision"), bikes)
     return 0
 
 
 def check_loaded(python: Path, project: Path) -> None:
     """Check the assets and checks of the flights example, and that Dagster's own command takes the file."""
-    found = asked(python, CALLS, str(project / FILE), "")
+    found = asked(python, CALLS, str(project / FILE))
     made = [f"flight-delays/delay/{name}" for name in ("training_set", "run", "bundle", "revision")]
     tables = ["flight-delays/flights", "flight-delays/weather"]
     above = [tables, *([each] for each in made[:-1])]
@@ -52,10 +58,10 @@ def check_loaded(python: Path, project: Path) -> None:
     print(done.stderr.splitlines()[-1])
 
 
-def run(python: Path, project: Path) -> dict[str, Any]:
-    """Run the job, and print what it made and judged."""
-    config = {"bikes__demand__revision": {"config": {"reason": "a look"}}}
-    found: dict[str, Any] = asked(python, CALLS, str(project / FILE), json.dumps(config))["run"]
+def run(python: Path, project: Path, job: str, last: str) -> dict[str, Any]:
+    """Run a job with a reason for its last asset, and print what it made and judged."""
+    config = json.dumps({f"bikes__demand__{last}": {"config": {"reason": "a look"}}})
+    found: dict[str, Any] = asked(python, CALLS, str(project / FILE), job, config)["run"]
     for name, step in found["steps"].items():
         print(f"{step:<16} {name}")
     for name, check in found["checks"].items():
@@ -73,7 +79,7 @@ def check_green(found: dict[str, Any], project: Path) -> None:
     assert made["bikes/demand/run"]["rmse"] == gate["rmse"] < gate["rmse: limit"] == 90
     assert made["bikes/demand/revision"]["champion"] == "demand/1 (100 %)"
     assert made["bikes/demand/revision"]["reason"] == "a look"
-    assert revisions(project) == ["demand deploy"]
+    assert revisions(project, "staging") == ["demand deploy"]
 
 
 def check_red(found: dict[str, Any], project: Path) -> None:
@@ -84,7 +90,7 @@ def check_red(found: dict[str, Any], project: Path) -> None:
     assert accuracy["metadata"]["rmse"] > accuracy["metadata"]["rmse: limit"], accuracy
     assert not {"bikes/demand/bundle", "bikes/demand/revision"} & set(found["made"]), found["made"]
     assert "STEP_UP_FOR_RETRY" not in found["steps"].values(), found["steps"]
-    assert revisions(project) == ["demand deploy"]
+    assert revisions(project, "staging") == ["demand deploy"]
 
 
 if __name__ == "__main__":

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import json
 
+from trimtab.policy.model import Policy
 from trimtab.targets.filled_templates import filled
-from trimtab.targets.pipeline_stages import OF_MODEL, OF_PROJECT, period, trained_models
+from trimtab.targets.pipeline_stages import OF_MODEL, OF_PROJECT, crons, period, shared_fields
+from trimtab.targets.pipelines.stage_list import pipeline_of
 from trimtab.targets.project_facts import Facts
-from trimtab.units import MICROS
 
 FOLDER = "deploy/airflow"
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+TIMETABLE = "MultipleCronTriggerTimetable"
 
 
 def files(facts: Facts) -> dict[str, str]:
-    """Return the text of the DAG by its path in the project. Raises DefinitionError without a model that is trained."""
-    policy = facts.policy
-    refresh, timeout = policy.retrain.refresh, policy.retrain.timeout
+    """Return the text of the DAG by its path in the project.
+
+    Raises DefinitionError without a model that is trained, PolicyError for environments and schedules that do not fit.
+    """
+    schedule = _schedule(facts.policy)
     text = filled(
         "airflow_dag",
-        PROJECT=facts.slug,
-        ENVIRONMENT="local",
-        NAME=json.dumps(facts.slug),
-        APPROVALS="",
-        MODELS=json.dumps(trained_models(facts)),
+        **shared_fields(facts),
+        MODELS=json.dumps(pipeline_of(facts).models),
         OF_PROJECT=json.dumps(OF_PROJECT),
         OF_MODEL=json.dumps(OF_MODEL),
-        SCHEDULE=_timedelta(None if refresh is None else refresh.every),
-        TIMEOUT=_timedelta(timeout),
-        RETRIES=str(policy.retrain.retries),
-        BACKOFF=f"{policy.retrain.backoff / MICROS['s']:g}",
-        COMMAND=filled("run_trimtab"),
+        SCHEDULE=schedule,
+        TIMETABLE=f"{TIMETABLE}, " if TIMETABLE in schedule else "",
+        TIMEOUT=_timedelta(facts.policy.retrain.timeout),
     )
     return {f"{FOLDER}/{facts.slug.replace('-', '_')}_dag.py": text}
+
+
+def _schedule(policy: Policy) -> str:
+    if policy.retrain.refresh is not None:
+        return _timedelta(policy.retrain.refresh.every)
+    found = crons(policy)
+    if found is None:
+        return "None"
+    return f"{TIMETABLE}({', '.join(map(json.dumps, found.expressions))}, timezone={json.dumps(found.timezone)})"
 
 
 def _timedelta(micros: int | None) -> str:

@@ -8,7 +8,8 @@ from trimtab.errors import PolicyError
 from trimtab.policy.gates import Custom
 from trimtab.policy.model import Policy
 from trimtab.targets.filled_templates import filled
-from trimtab.targets.pipeline_stages import period, trained_models
+from trimtab.targets.pipeline_stages import crons, period, shared_fields
+from trimtab.targets.pipelines.stage_list import pipeline_of
 from trimtab.targets.project_facts import Facts
 from trimtab.units import MICROS, short
 
@@ -20,21 +21,16 @@ CRONS = {"d": ("days", "0 3 * * *"), "h": ("hours", "0 * * * *"), "m": ("minutes
 def files(facts: Facts) -> dict[str, str]:
     """Return the text of the definitions by its path in the project.
 
-    Raises DefinitionError without a model that is trained, PolicyError for a refresh that no schedule can give.
+    Raises DefinitionError without a model that is trained, PolicyError for environments and schedules that do not fit.
     """
     policy, models = facts.policy, facts.definitions.models
     text = filled(
         "dagster_definitions",
-        PROJECT=facts.slug,
-        ENVIRONMENT="local",
-        NAME=json.dumps(facts.slug),
+        **shared_fields(facts),
         GROUP=json.dumps(facts.slug.replace("-", "_")),
         SOURCES=json.dumps(list(facts.definitions.sources)),
-        MODELS=json.dumps({name: models[name].source_tables for name in trained_models(facts)}),
+        MODELS=json.dumps({name: models[name].source_tables for name in pipeline_of(facts).models}),
         GATES=json.dumps([name for name in policy.gates.sections() if name != Custom.GATE or facts.definitions.gates]),
-        RETRIES=str(policy.retrain.retries),
-        BACKOFF=f"{policy.retrain.backoff / MICROS['s']:g}",
-        COMMAND=filled("run_trimtab"),
         SCHEDULE=_schedule(policy),
     )
     return {FILE: text}
@@ -43,7 +39,11 @@ def files(facts: Facts) -> dict[str, str]:
 def _schedule(policy: Policy) -> str:
     refresh = policy.retrain.refresh
     if refresh is None:
-        return ""
+        found = crons(policy)
+        if found is None:
+            return ""
+        values = {"CRONS": json.dumps(found.expressions), "TIMEZONE": json.dumps(found.timezone)}
+        return filled("dagster_crons", **values)
     count, unit = period(refresh.every)
     if unit not in CRONS:
         raise PolicyError(

@@ -16,6 +16,8 @@ from trimtab.errors import DefinitionError, PolicyError
 from trimtab.policy.reader import parse_policy
 from trimtab.targets import airflow, dagster
 from trimtab.targets.kept_regions import merge
+from trimtab.targets.pipeline_stages import OF_MODEL, OF_PROJECT
+from trimtab.targets.pipelines.stage_list import pipeline_of
 from trimtab.targets.project_facts import Facts
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -90,6 +92,63 @@ def test_models_with_a_trainer_are_retrained_from_the_tables_of_their_own(tmp_pa
     assert defs["GATES"] == ["accuracy", "leakage"]
     assert dag["NAME"] == defs["NAME"] == "shop-prices"
     assert list(airflow.files(of)) == ["deploy/airflow/shop_prices_dag.py"]
+
+
+ENVIRONMENTS = "project: p\nenvironments: {{ staging: {{}}, production: {{ {} }} }}\n"
+
+
+@BOTH
+def test_what_serves_in_staging_goes_to_production_as_the_policy_lets_it(target: Any) -> None:
+    text = text_of(target, facts("flights", ENVIRONMENTS.format("")))
+    assert 'os.environ.get("TRIMTAB_ENV", "staging")' in text
+    assert constants(text)["PRODUCTION"] == "production"
+    alone = text_of(target, facts("flights", "project: p\n"))
+    assert 'os.environ.get("TRIMTAB_ENV", "local")' in alone
+    assert constants(alone)["PRODUCTION"] is None
+
+
+@pytest.mark.parametrize(("asks", "waits"), [("", False), ("approvals: 2", True), ("soak: 1d", True)])
+def test_airflow_waits_for_what_production_asks_for(asks: str, waits: bool) -> None:
+    found = constants(text_of(airflow, facts("flights", ENVIRONMENTS.format(asks))))
+    assert found["WAITS"] is waits
+
+
+@BOTH
+def test_environments_that_are_not_there_are_told(target: Any) -> None:
+    with pytest.raises(PolicyError, match=r"deploy\.ci\.staging: no environment 'stage'"):
+        target.files(facts("flights", "project: p\ndeploy: { ci: { staging: stage } }\n"))
+
+
+TRIGGERS = """
+project: p
+triggers:
+  weekly: { on: schedule, cron: "0 3 * * mon", timezone: Europe/Berlin }
+  monthly: { on: schedule, cron: "@monthly", timezone: Europe/Berlin, run: pipeline }
+  hourly: { on: schedule, cron: "@hourly", run: ingest }
+  one: { on: schedule, cron: "@daily", models: [delay] }
+"""
+
+
+def test_triggers_that_retrain_all_models_are_schedules() -> None:
+    of = facts("flights", TRIGGERS)
+    times = "MultipleCronTriggerTimetable('0 3 * * mon', '@monthly', timezone='Europe/Berlin')"
+    assert constants(text_of(airflow, of))["SCHEDULE"] == times
+    text = text_of(dagster, of)
+    assert 'cron_schedule=["0 3 * * mon", "@monthly"], execution_timezone="Europe/Berlin"' in text
+
+
+@BOTH
+def test_triggers_of_several_time_zones_are_told(target: Any) -> None:
+    policy = TRIGGERS.replace('"@monthly", timezone: Europe/Berlin', '"@monthly"')
+    with pytest.raises(PolicyError, match=r"triggers\.weekly\.timezone \(Europe/Berlin\).*differ"):
+        target.files(facts("flights", policy))
+
+
+def test_pipelines_of_ci_run_the_same_stages_in_the_same_order() -> None:
+    jobs = {job.id: job for job in pipeline_of(facts("flights", ENVIRONMENTS.format(""))).jobs}
+    verbs = [step.run.split()[1] for step in jobs["staging"].steps if step.run.startswith("trimtab ")]
+    known = [verb for verb in verbs if verb in (*OF_PROJECT, *OF_MODEL)]
+    assert known == [*OF_PROJECT, *OF_MODEL]
 
 
 @BOTH
