@@ -36,7 +36,7 @@ class ServedAt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def served_at(workspace: Workspace, model: str, at: datetime) -> ServedAt:
-    """Return what served at a time of the wall clock; a gateway that runs takes up a revision within a second."""
+    """Return what was to serve at a time of the wall clock: a gateway takes a revision up once it has loaded it."""
     found = newest_where(workspace.metadata, Revision, lambda each: each.created_at <= at, model=model)
     return ServedAt(
         environment=workspace.name,

@@ -11,11 +11,12 @@ from kit.environments import Pair
 from kit.small_project import AS_OF, TwoRuns
 from trimtab.app.delivery.promotion import promote
 from trimtab.app.operations.actors import Actor
-from trimtab.app.project.mlflow_access import open_registry
+from trimtab.app.project.mlflow_access import open_registry, set_aliases
 from trimtab.app.project.workspace import open_workspace
 from trimtab.app.reports.lineage import origin_of
 from trimtab.app.reports.status import status
 from trimtab.app.reports.store_checks import look_inside
+from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.bundle.manifest import verify
 from trimtab.clock import ManualClock, to_micros
@@ -168,3 +169,18 @@ def test_an_environment_is_not_promoted_into_itself(pair: Pair) -> None:
 
     with pytest.raises(TrimtabError, match="both have the same metadata"):
         promote(pair.staging, pair.staging, Actor(name="ann", role="admin"), bundle, reason="")
+
+
+def test_environments_with_one_registry_have_aliases_of_their_own(tmp_path: Path) -> None:
+    tracking = {"tracking": f"sqlite:///{tmp_path / 'shared.db'}"}
+    pair = Pair(tmp_path / "project", environments={"staging": tracking, "production": tracking})
+    first = pair.serve(1)
+    set_aliases(pair.staging, open_rollouts(pair.staging, "delay").current() or pair.promote())
+    set_aliases(pair.production, pair.promote())
+    pair.serve(2, (0.2, 0.9))
+    set_aliases(pair.staging, open_rollouts(pair.staging, "delay").current() or pair.promote())
+
+    registry = open_registry(pair.production)
+    aliases = {name: registry.alias("delay", name) for name in ("champion", "staging-champion", "production-champion")}
+    assert aliases == {"champion": None, "staging-champion": 2, "production-champion": 1}
+    assert pair.production.metadata.get(Bundle, "delay/1").digest == first.digest
