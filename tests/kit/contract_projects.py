@@ -42,7 +42,7 @@ def train_loss(data, params, seed):
 """
 POLICY = """
 project: loans
-training: { on: subprocess, min_examples: 5000, history: 365d }
+training: { on: subprocess, min_examples: 5000, history: 365d, refit: never }
 gates: { accuracy: { resamples: 100 }, performance: { p99: 1ms } }
 checks: { loans: { volume: { min: 100000 } } }
 serving: { port: 1, authentication: tokens }

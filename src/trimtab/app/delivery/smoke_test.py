@@ -121,7 +121,7 @@ class _Model:
             group_of = f"{group} version {each.version}"
             spec = run(group_of, "signature", partial(self._signature, each))
             if spec is None:
-                self._checks.skip(group_of, "answer", "its signature is another one")
+                self._checks.skip(group_of, "reference row", "its signature is another one")
                 continue
             bundle = self._workspace.metadata.get(Bundle, each.bundle)
             run(group_of, "reference row", partial(self._reference_row, bundle, spec))
