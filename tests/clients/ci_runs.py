@@ -24,14 +24,6 @@ from trimtab.app.project.workspace import open_workspace
 from trimtab.records.serving import Revision
 
 SERVERS = ("github", "gitlab", "jenkins")
-ENVIRONMENTS = """
-environments:
-  staging: {{ folder: {0}/staging }}
-  production: {{ folder: {0}/production }}
-deploy:
-  python: "{1}"
-  ci: {{ as_of: 2013-03-01 }}
-"""
 REFERENCE = re.compile(r"\$\{env\.(?P<name>\w+)(?: \?: '(?P<otherwise>\w+)')?\}|\$(?P<plain>[A-Z_]+)")
 
 
@@ -117,9 +109,11 @@ class Repository:
 def flights_in_repository(place: Path, tools: Path, logs: Path) -> Repository:
     """Make the flights example with two months of data, in a repository with the files of all servers."""
     folder = example("flights", place / "flights")
+    policy = yaml.safe_load((folder / "trimtab.yaml").read_text())
+    policy["environments"] = {name: {"folder": str(place / name)} for name in ("staging", "production")}
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    with (folder / "trimtab.yaml").open("a") as policy:
-        policy.write(ENVIRONMENTS.format(place, python))
+    policy["deploy"] = {"python": python, "ci": {"as_of": "2013-03-01"}}  # the data is committed
+    (folder / "trimtab.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
     for server in SERVERS:
         trimtab(folder, "ci", server, "--write")
     git(folder, "branch", "--move", "main")

@@ -13,14 +13,12 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from trimtab import units
-from trimtab.definitions.kafka_source import KafkaSource
-from trimtab.definitions.rest_source import RESTSource
-from trimtab.definitions.secrets import Secret, names_in
+from trimtab.definitions.secrets import names_in
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.sql_source import SQLSource
 from trimtab.errors import DefinitionError, PolicyError, nearest
 from trimtab.policy.deploy.section_ci import RUFF
 from trimtab.policy.environments import LOCAL, ROOT, Environment
+from trimtab.targets.docker.image_packages import extras, training_packages
 from trimtab.targets.project_facts import Facts
 
 REPORTS = ".trimtab/ci"
@@ -281,32 +279,9 @@ def _is_inside(place: str) -> bool:
 
 
 def _install(facts: Facts) -> str:
-    ci = facts.policy.deploy.ci
-    extras = ",".join(_extras(facts))
-    lines = ci.install or [f"trimtab{f'[{extras}]' if extras else ''}=={facts.version}"]
-    words = [word for line in lines for word in shlex.split(line)]
+    """Return the line that installs Trimtab, with what reports, gateway, policy, sources and trainers need."""
+    grpc = () if facts.policy.serving.grpc_port is None else ("grpc",)
+    named = ",".join(sorted({"console", *extras(facts, loop=False), *grpc}))
+    own = [f"trimtab[{named}]=={facts.version}", *training_packages(facts)]
+    words = [word for line in facts.policy.deploy.ci.install or own for word in shlex.split(line)]
     return "python -m pip install --quiet " + " ".join(shlex.quote(word) for word in words)
-
-
-def _extras(facts: Facts) -> Iterator[str]:
-    """Yield the extras of Trimtab that the policy and the sources need."""
-    policy, sources = facts.policy, facts.definitions.sources.values()
-    urls = [url for each in policy.environments.values() for url in (each.metadata, each.predictions) if url]
-    if policy.alerts.channels:
-        yield "alerts"
-    if any(isinstance(source, RESTSource) for source in sources):
-        yield "api"
-    yield "console"
-    if policy.serving.grpc_port is not None:
-        yield "grpc"
-    if any(url.startswith("kafka:") for url in urls) or any(isinstance(source, KafkaSource) for source in sources):
-        yield "kafka"
-    connections = [source.connection for source in sources if isinstance(source, SQLSource)]
-    if any(isinstance(each, Secret) or each.startswith("postgres") for each in (*urls, *connections)):
-        yield "postgres"
-    if policy.training.on == "ray":
-        yield "ray"
-    if policy.training.search is not None:
-        yield "search"
-    if policy.serving.signed_by is not None:
-        yield "signing"
