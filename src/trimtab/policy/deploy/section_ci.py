@@ -81,8 +81,8 @@ class Ci(Section):
     one."""
     install: list[Line] = []
     """What pip installs, such as `trimtab[postgres]`, `./common` or `-r requirements.txt`; left out, the version of
-    Trimtab that writes the pipeline, with the extras that policy and sources need, and known libraries of trainers, such
-    as LightGBM."""
+    Trimtab that writes the pipeline, with the extras that policy and sources need, and known libraries of
+    trainers, such as LightGBM."""
     lint: Line | None = RUFF
     """Linter of the project's files; null: none. For the default, ruff is installed; another one belongs to
     `install`."""
