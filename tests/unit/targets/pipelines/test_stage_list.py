@@ -119,8 +119,7 @@ def test_a_gateway_that_the_policy_names_is_tested_with_a_token_if_it_asks_for_o
 def test_install_takes_what_the_policy_says() -> None:
     assert pipeline_of(facts()).install == "python -m pip install --quiet 'trimtab[console]==1.2.3'"
     fares = tt.RESTSource("fares", url="https://api.example.com", path="fares", timestamp="at")
-    local = tt.SQLSource("shop", connection="sqlite:///shop.db", table="orders", timestamp="at", cursor="id")
-    assert "trimtab[api,console]==" in pipeline_of(facts(fares=fares, local=local)).install
+    assert "trimtab[api,console]==" in pipeline_of(facts(fares=fares)).install
     own = pipeline_of(facts("deploy: { ci: { install: ['-r requirements.txt', 'lightgbm>=4.5'] } }\n"))
     assert own.install == "python -m pip install --quiet -r requirements.txt 'lightgbm>=4.5'"
 
