@@ -28,6 +28,8 @@ SELDOM = {
     "token",
     "token_revocation",
     "log_gap",
+    "promotion_request",
+    "promotion_answer",
     "label_intake",
     "ledger_acceptance",
     "kpi_point",
