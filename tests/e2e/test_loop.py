@@ -30,6 +30,8 @@ SELDOM = {
     "log_gap",
     "promotion_request",
     "promotion_answer",
+    "trigger_event",
+    "trigger_outcome",
     "label_intake",
     "ledger_acceptance",
     "kpi_point",
