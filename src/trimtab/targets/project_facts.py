@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import yaml
+
 from trimtab.definitions.collection import Definitions
+from trimtab.definitions.secrets import names_in
 from trimtab.policy.model import Policy
 
 
@@ -38,6 +41,13 @@ class Facts:
     def image(self) -> str:
         """Repository of the images, without part and tag."""
         return self.policy.deploy.image or self.slug
+
+    @property
+    def secrets(self) -> list[str]:
+        """Names of the variables with secrets that policy and definitions refer to, sorted."""
+        triggers = (each.secret for each in self.policy.triggers.values() if each.secret is not None)
+        sources = list(self.definitions.sources.values())
+        return sorted({*names_in(yaml.safe_load(self.policy_text)), *triggers, *names_in(sources)})
 
     def from_root(self, path: str) -> str:
         """Return a path of the project as the repository has it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from trimtab.policy.section import Section
+from trimtab.policy.trigger_rules import Cron
 from trimtab.policy.values import Bytes, Written
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -21,14 +22,14 @@ def _cores(value: object) -> object:
     return text
 
 
-def _cron(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"([\d*/,\-A-Za-z]+ ){4}[\d*/,\-A-Za-z]+", value):
-        raise ValueError(f"'{value}' is no schedule; expected five fields, such as '0 * * * *' for every hour")
+def _for_clusters(value: str) -> str:
+    days = "" if value.startswith("@") else value.split()[4]
+    if re.search(r"[L#]", value.upper().replace("JUL", "")) or re.search(r"(?<!/)7", days):
+        raise ValueError(f"'{value}': CronJobs know neither L nor # nor 7 for Sunday, which is 0 there")
     return value
 
 
 Cores = Annotated[str, BeforeValidator(_cores), Written("cores", {"anyOf": [{"type": "string"}, {"type": "number"}]})]
-Cron = Annotated[str, BeforeValidator(_cron), Written("schedule in cron's form", {"type": "string"})]
 Name = Annotated[str, Field(pattern=rf"^{LABEL}$")]
 Host = Annotated[str, Field(pattern=rf"^{HOST}$")]
 
@@ -98,7 +99,7 @@ class Kubernetes(Section):
     """Write a ServiceMonitor, by which the Prometheus Operator scrapes the gateway."""
     secret: Name | None = None
     """Secret with the variables that policy and definitions name; left out, PROJECT-secrets."""
-    ingest: Cron | None = None
+    ingest: Annotated[Cron, AfterValidator(_for_clusters)] | None = None
     """When `trimtab ingest` runs, such as '0 * * * *'; left out, no CronJob is written."""
     models: str | None = Field(default=None, pattern=r"^(pvc|s3|gs|https?|hdfs)://\S+[^/\s]$")
     """Folder in which KServe finds the models, each in MODEL/champion and MODEL/challenger; left out, models/ in the

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 from trimtab.definitions.push_source import PushSource
-from trimtab.definitions.secrets import Secret
 from trimtab.errors import PolicyError
 from trimtab.policy.deploy.section_kubernetes import Kubernetes
 from trimtab.policy.environments import LOCAL, ROOT, Environment
@@ -22,7 +20,6 @@ from trimtab.policy.model import Policy
 from trimtab.targets.kubernetes.chart_values import BuiltIn, Either, Joined, Value
 from trimtab.targets.project_facts import Facts
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PASSWORD = re.compile(r"://[^/@\s:]*:(?!\$\{)[^/@\s]+@")
 STORES = ("folder", "tables", "online", "artifacts", "predictions")
 KEY = "deploy.kubernetes"
@@ -39,9 +36,10 @@ QUANTITY: Mapping[str, Any] = {"type": ["string", "number"], "pattern": r"^\d+(\
 
 @dataclass(frozen=True)
 class Cluster:
-    """A project in a cluster."""
+    """A project in a cluster. chosen: environment of the policy that it runs; left out, that of the base."""
 
     facts: Facts
+    chosen: str | None = None
     release: BuiltIn = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,9 +47,13 @@ class Cluster:
 
     @property
     def policy(self) -> Policy:
-        """trimtab.yaml, as the environment of the base has it."""
-        environment = self.facts.policy.environments.get(self.environment)
-        return self.facts.policy if environment is None else self.facts.policy.in_environment(environment)
+        """trimtab.yaml, as the environment has it."""
+        return self.policy_in(self.environment)
+
+    def policy_in(self, environment: str) -> Policy:
+        """Return trimtab.yaml as one environment has it."""
+        found = self.facts.policy.environments.get(environment)
+        return self.facts.policy if found is None else self.facts.policy.in_environment(found)
 
     @property
     def asked(self) -> Kubernetes:
@@ -69,23 +71,19 @@ class Cluster:
 
     @property
     def environment(self) -> str:
-        """Environment of the policy that the base runs."""
-        return "production" if "production" in self.facts.policy.environments else LOCAL
+        """Environment of the policy that it runs; that of the base is production, where there is one."""
+        return self.chosen or ("production" if "production" in self.facts.policy.environments else LOCAL)
+
+    @property
+    def alike(self) -> list[str]:
+        """Environments whose objects are those of this one, but for their name."""
+        names = [LOCAL, *(name for name in self.facts.policy.environments if name != LOCAL)]
+        return [name for name in names if self.policy_in(name).serving == self.policy.serving]
 
     @property
     def apart(self) -> bool:
         """Whether gateways are pods of their own, so that there may be several."""
         return self.asked.replicas.max > 1
-
-    @cached_property
-    def secrets(self) -> list[str]:
-        """Names of the variables with secrets that policy and definitions refer to."""
-        policy = self.facts.policy
-        found = {*_REFERENCE.findall(self.facts.policy_text)}
-        found |= {each.secret for each in policy.triggers.values() if each.secret is not None}
-        for source in self.facts.definitions.sources.values():
-            found |= {*_secrets(source)}
-        return sorted(found)
 
     def name(self, part: str = "") -> Joined:
         """Return the name of an object: that of the release, and a part."""
@@ -140,6 +138,17 @@ def check(cluster: Cluster) -> None:
                 )
         if asked.replicas.max > 1:
             _expect_shared(f"environments.{name}", each)
+        if asked.ingress is not None and cluster.policy_in(name).serving.authentication == "none":
+            raise PolicyError(
+                f"{WHERE}: {KEY}.ingress: lets callers from outside reach a gateway that asks for no token in "
+                f"environment '{name}'; expected serving.authentication: tokens"
+            )
+    for key, who in (("ingress", "the controller of the Ingress"), ("service_monitor", "Prometheus")):
+        if getattr(asked, key) and not asked.callers:
+            raise PolicyError(
+                f"{WHERE}: {KEY}.{key}: the NetworkPolicy lets {who} in only from a namespace that {KEY}.callers "
+                f"names; expected such as callers: [{'ingress-nginx' if key == 'ingress' else 'monitoring'}]"
+            )
     if asked.replicas.max > 1:
         for source in cluster.facts.definitions.sources.values():
             if isinstance(source, PushSource):
@@ -172,20 +181,3 @@ def _urls(policy: Policy) -> Iterator[tuple[str, str]]:
                 yield f"environments.{name}.{key}", url
     for name, channel in policy.alerts.channels.items():
         yield f"alerts.channels.{name}.url", str(channel.url)
-
-
-def _secrets(part: Any) -> Iterator[str]:
-    """Yield the names of the secrets that a part of a definition refers to."""
-    if isinstance(part, Secret):
-        yield part.name
-    elif isinstance(part, str):
-        yield from _REFERENCE.findall(part)
-    elif isinstance(part, Mapping):
-        for each in part.values():
-            yield from _secrets(each)
-    elif isinstance(part, (list, tuple)):
-        for each in part:
-            yield from _secrets(each)
-    elif is_dataclass(part):
-        for each in fields(part):
-            yield from _secrets(getattr(part, each.name))

@@ -26,15 +26,18 @@ def traffic(cluster: Cluster) -> list[Resource]:
     ]
     if cluster.apart:
         found.append(Resource("autoscaler", _autoscaler(cluster)))
+    if cluster.policy.serving.authentication == "none":
+        return found  # nothing in the chart lets callers outside of the cluster reach a gateway without tokens
     outside = cluster.asked.ingress is not None
     by_route = outside and cluster.asked.ingress is not None and cluster.asked.ingress.gateway is not None
-    ingress = Value("ingress.enabled", outside and not by_route, "Write an Ingress.", FLAG)
-    route = Value("route.enabled", by_route, "Write an HTTPRoute of the Gateway API.", FLAG)
+    ingress = Value("ingress.enabled", outside and not by_route, f"Write an Ingress. {FROM}", FLAG)
+    route = Value("route.enabled", by_route, f"Write an HTTPRoute of the Gateway API. {FROM}", FLAG)
     return [*found, Resource("ingress", _ingress(cluster), ingress), Resource("route", _route(cluster), route)]
 
 
 NETWORK = "Let only the pods that `networkPolicy.from` names call the gateway."
-MONITOR = "Write a ServiceMonitor for the Prometheus Operator."
+FROM = "`networkPolicy.from` must then name the namespace that the requests come from, too."
+MONITOR = f"Write a ServiceMonitor for the Prometheus Operator. {FROM}"
 
 
 def _ports(cluster: Cluster) -> dict[str, int]:

@@ -44,11 +44,11 @@ def files(facts: Facts) -> dict[str, str]:
     """Return the files by path. Raises PolicyError for what a cluster cannot run as the policy says it."""
     cluster = Cluster(facts)
     check(cluster)
-    resources = [*workloads(cluster), *traffic(cluster)]
+    resources = _resources(cluster)
     found = {**_chart(cluster, resources), **_base(cluster, resources)}
     named = [name for name in facts.policy.environments if name != LOCAL] or [*STAGES]
     for name in named:
-        found |= _overlay(cluster, name)
+        found |= _overlay(cluster, resources, name)
     if cluster.asked.repository is not None:
         found[f"{FOLDER}/argocd/application.yaml"] = yaml_file(TARGET, _application(cluster, cluster.asked.repository))
     return found | {f"{FOLDER}/{path}": text for path, text in inference_services.files(cluster).items()}
@@ -56,8 +56,11 @@ def files(facts: Facts) -> dict[str, str]:
 
 def resources_of(facts: Facts) -> list[dict[str, Any]]:
     """Return the objects of the base, which are those of the chart with its default values."""
-    cluster = Cluster(facts)
-    return [plain(each.content) for each in [*workloads(cluster), *traffic(cluster)] if _is_there(each)]
+    return [plain(each.content) for each in _resources(Cluster(facts)) if _is_there(each)]
+
+
+def _resources(cluster: Cluster) -> list[Resource]:
+    return [*workloads(cluster), *traffic(cluster)]
 
 
 def _is_there(resource: Resource) -> bool:
@@ -108,11 +111,10 @@ def _base(cluster: Cluster, resources: list[Resource]) -> dict[str, str]:
     return {f"{FOLDER}/base/{path}": text for path, text in found.items()}
 
 
-def _overlay(cluster: Cluster, name: str) -> dict[str, str]:
-    """Return an overlay: a namespace of its own, an environment, the tag of the images."""
+def _overlay(cluster: Cluster, base: list[Resource], name: str) -> dict[str, str]:
+    """Return an overlay: a namespace of its own, the objects of its environment, the tag of the images."""
     facts = cluster.facts
-    environment = name if name in facts.policy.environments else cluster.environment
-    patch = [{"op": "replace", "path": "/data/TRIMTAB_ENV", "value": environment}]
+    own = _resources(Cluster(facts, name if name in facts.policy.environments else cluster.environment))
     parts, namespace = ("gateway", "loop", "training"), cluster.namespace_of(name)
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -120,12 +122,7 @@ def _overlay(cluster: Cluster, name: str) -> dict[str, str]:
         "namespace": namespace,
         "resources": ["../../base", "namespace.yaml"],
         "images": [{"name": f"{facts.image}-{part}", "newTag": facts.version} for part in parts],
-        "patches": [
-            {
-                "target": {"kind": "ConfigMap", "name": f"{facts.slug}-environment"},
-                "patch": json.dumps(patch),
-            }
-        ],
+        "patches": _patches(base, own),
     }
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     space = {
@@ -139,6 +136,21 @@ def _overlay(cluster: Cluster, name: str) -> dict[str, str]:
         "namespace.yaml": yaml_file(TARGET, space),
     }
     return {f"{FOLDER}/overlays/{name}/{path}": text for path, text in texts.items()}
+
+
+def _patches(base: list[Resource], own: list[Resource]) -> list[dict[str, Any]]:
+    """Return patches that make the objects of the base those of an environment."""
+    wanted = {each.file: plain(each.content) for each in own if _is_there(each)}
+    found = []
+    for each in base:
+        if not _is_there(each):
+            continue
+        made, ours = plain(each.content), wanted[each.file]
+        target = {"kind": made["kind"], "name": made["metadata"]["name"]}
+        changes = [{"op": "replace", "path": f"/{key}", "value": ours[key]} for key in ours if ours[key] != made[key]]
+        if changes:
+            found.append({"target": target, "patch": json.dumps(changes)})
+    return found
 
 
 def _application(cluster: Cluster, repository: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def workloads(cluster: Cluster) -> list[Resource]:
         "kind": "ConfigMap",
         "metadata": cluster.metadata("environment"),
         "data": {
-            "TRIMTAB_ENV": Value("environment", cluster.environment, "Entry of `environments` in the policy.", TEXT),
+            "TRIMTAB_ENV": Value("environment", cluster.environment, ENVIRONMENT, {"enum": cluster.alike}),
             "TRIMTAB_LOG_FORMAT": "json",
         },
     }
@@ -79,6 +79,7 @@ def workloads(cluster: Cluster) -> list[Resource]:
     return found
 
 
+ENVIRONMENT = "Entry of `environments` in the policy, among those with the same `serving`."
 TRAINING = "Run the stages up to the first model, as a Job after each release; what was done already is not done again."
 
 
@@ -189,7 +190,7 @@ def _container(cluster: Cluster, part: Part, words: list[str], *, own_run: bool 
         TEXT,
     )
     variables: list[dict[str, Any]] = [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}} for name in cluster.secrets
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}} for name in cluster.facts.secrets
     ]
     if part == "gateway" and cluster.policy.serving.authentication == "none":
         variables.append({"name": CONTAINER, "value": "kubernetes"})

@@ -81,7 +81,7 @@ def _shared(facts: Facts) -> Values:
         "project": facts.slug,
         "namespace": cluster.namespace,
         "service_account": facts.slug,
-        "secrets": sorted(cluster.secrets),
+        "secrets": sorted(facts.secrets),
     }
 
 

@@ -137,6 +137,43 @@ def test_kustomize_builds_base_and_overlays(shape: str, tmp_path: Path) -> None:
     assert spaces == {kind(overlay, "Namespace")["metadata"]["name"]}
 
 
+def test_an_overlay_has_the_objects_of_its_environment(tmp_path: Path) -> None:
+    policy = """
+environments:
+  staging: {}
+  test: {}
+  production: { serving: { authentication: tokens, grpc_port: 8081 } }
+"""
+    facts = facts_of("bikes", tmp_path, policy)
+    made = manifests.files(facts)
+    patches = {
+        name: yaml.safe_load(made[f"{FOLDER}/overlays/{name}/kustomization.yaml"])["patches"]
+        for name in ("staging", "production")
+    }
+    assert patches["production"] == []
+    found = {each["target"]["name"]: json.loads(each["patch"]) for each in patches["staging"]}
+    assert {*found} == {"bikes-environment", "bikes-gateway", "bikes"}
+    (spec,) = (json.loads(each["patch"]) for each in patches["staging"] if each["target"]["kind"] == "Deployment")
+    gateway = spec[0]["value"]["template"]["spec"]["containers"][0]
+    assert gateway["env"] == [{"name": "TRIMTAB_CONTAINER", "value": "kubernetes"}], "it asks for no tokens"
+    assert "--grpc-port" not in gateway["args"]
+    schema = json.loads(made[f"{FOLDER}/chart/values.schema.json"])
+    assert schema["properties"]["environment"]["enum"] == ["production"], "the others have another gateway"
+
+
+def test_a_gateway_without_tokens_has_no_way_from_outside_in_its_chart(tmp_path: Path) -> None:
+    for shape, outside in (("bikes", False), ("several", True)):
+        made = manifests.files(project(shape, tmp_path / shape))
+        assert (f"{FOLDER}/chart/templates/ingress.yaml" in made) == outside
+        assert ("ingress" in json.loads(made[f"{FOLDER}/chart/values.schema.json"])["properties"]) == outside
+
+
+def test_variables_of_secrets_are_those_that_values_name(tmp_path: Path) -> None:
+    facts = project("several", tmp_path)
+    commented = replace(facts, policy_text=facts.policy_text + "# such as ${OTHER}\n")
+    assert commented.secrets == SECRETS
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_value_is_documented_and_has_a_schema(shape: str, tmp_path: Path) -> None:
     made = manifests.files(project(shape, tmp_path))
@@ -258,6 +295,7 @@ def test_kserve_splits_as_the_policy_says(tmp_path: Path) -> None:
 
 
 ASKED = "\ndeploy: {{ kubernetes: {{ {} }} }}\n"
+TOKENS = "\nserving: { authentication: tokens }\n"
 SHARED = "\nenvironments: { production: { metadata: postgresql://db/x, predictions: kafka://k:9092/p } }\n"
 
 
@@ -269,7 +307,18 @@ SHARED = "\nenvironments: { production: { metadata: postgresql://db/x, predictio
         (ASKED.format("replicas: { min: 3, max: 2 }"), "max 2 is less than min 3"),
         (ASKED.format("replicas: { max: three }"), "deploy.kubernetes.replicas.max"),
         (ASKED.format("cpu: 500MB"), "'500MB' is no number of cores; expected such as 500m or 2"),
-        (ASKED.format("ingest: hourly"), "'hourly' is no schedule; expected five fields"),
+        (ASKED.format("ingest: hourly"), "'hourly' has 1 fields; expected five"),
+        (ASKED.format("ingest: 99 * * * *"), "'99 * * * *' is no cron expression"),
+        (ASKED.format("ingest: 0 4 * * 5-7"), "nor 7 for Sunday, which is 0 there"),
+        (ASKED.format("ingress: { host: a.example.com }, callers: [web]"), "asks for no token in environment 'local'"),
+        (ASKED.format("ingress: { host: a.example.com }") + TOKENS, "callers: [ingress-nginx]"),
+        (ASKED.format("service_monitor: true"), "callers names; expected such as callers: [monitoring]"),
+        (
+            ASKED.format("ingress: { host: a.example.com }, callers: [web]")
+            + TOKENS
+            + "environments: { staging: { serving: { authentication: none } } }\n",
+            "asks for no token in environment 'staging'",
+        ),
         (ASKED.format("replica: {}"), "Did you mean 'replicas'?"),
         (ASKED.format('repository: "https://me:secret@git.example.com/x"'), "repository holds a password"),
         (
