@@ -31,9 +31,7 @@ def smoke(
         int | None,
         typer.Option(metavar="NUMBER", help="Version that must serve; by default those of the newest revision."),
     ] = None,
-    start: Annotated[
-        bool, typer.Option("--start", help="Start a gateway on a free port for the time of the test.")
-    ] = False,
+    start: Annotated[bool, typer.Option("--start", help="Start one for the time of the test where none runs.")] = False,
     wait: Annotated[str, typer.Option(metavar="DURATION", help="How long a gateway may take to become ready.")] = "60s",
     token_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="Environment variable that holds a token of the gateway.")
@@ -59,7 +57,7 @@ def smoke(
     model = None if context.model is None and version is None else context.definition.name
     checks = Checks(lambda outcome: None if context.json else show_outcome(outcome))
     with ExitStack() as stack:
-        if start:
+        if start and running_gateway(workspace.run_folder) is None:
             url = stack.enter_context(started_gateway(workspace, context.env, wait_s=wait_s))
         tls = workspace.project.policy.serving.tls
         certificate = None if tls is None else workspace.project.folder / tls.certificate
