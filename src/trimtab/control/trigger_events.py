@@ -40,11 +40,16 @@ def trigger_event(
 
     more: further fields of TriggerEvent. Raises UsageError for a key that is none.
     """
-    if not KEY.fullmatch(key):
-        raise UsageError(f"'{key:.100}' is no key of an event: expected up to 64 letters, digits, or any of _ . : -")
     event = TriggerEvent(
         id=event_id(name, key), created_at=at, name=name, key=key, cause=cause, reason=reason, by=by, **more
     )
+    return put_event(metadata, event)
+
+
+def put_event(metadata: Metadata, event: TriggerEvent) -> TriggerEvent:
+    """Write an event and return it, or the one that was there with its key. Raises UsageError."""
+    if not KEY.fullmatch(event.key):
+        raise UsageError(f"'{event.key:.100}' is no key of an event: expected up to 64 letters, digits or _ . : -")
     if (known := found_event(metadata, event.id)) is not None:
         return known
     with suppress(Conflict):  # another process wrote it first

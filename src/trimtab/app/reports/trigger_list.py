@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from trimtab.app.loop.intake import waiting_events
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.trigger_events import cooling_until, outcome_of
 from trimtab.policy.trigger_rules import times_after
@@ -59,6 +60,11 @@ def trigger_list(workspace: Workspace) -> list[ListedTrigger]:
 
 
 def trigger_events(workspace: Workspace, name: str, *, limit: int | None = None) -> list[ListedEvent]:
-    """Return the events of a trigger, newest first, each with what became of it."""
-    found = workspace.metadata.find(TriggerEvent, name=name, limit=limit)
-    return [ListedEvent(event=event, outcome=outcome_of(workspace.metadata, event.id)) for event in found]
+    """Return the events of a trigger, newest first, each with what became of it.
+
+    Those that were sent over HTTP and that no loop has read yet are among them.
+    """
+    kept = workspace.metadata.find(TriggerEvent, name=name, limit=limit)
+    sent = [event for event in waiting_events(workspace) if event.name == name]
+    found = sorted([*kept, *sent], key=lambda event: event.created_at, reverse=True)
+    return [ListedEvent(event=event, outcome=outcome_of(workspace.metadata, event.id)) for event in found[:limit]]

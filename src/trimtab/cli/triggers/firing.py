@@ -60,9 +60,7 @@ def trigger(
     if key is not None:
         found = [each for each in found if each.event.key == key]
         if not found:
-            raise UsageError(
-                f"trigger '{name}' has no event '{key}'; one that was sent over HTTP is there when the loop has read it"
-            )
+            raise UsageError(f"trigger '{name}' has no event '{key}'")
     context.show(found, _show_events)
 
 

@@ -15,12 +15,14 @@ from dbos import DBOS
 
 from kit.small_project import POLICY, make_project
 from kit.waiting import wait_for
+from trimtab.app.loop.intake import trigger_intake
 from trimtab.app.loop.steering import Steering
 from trimtab.app.loop.trigger_steps import Triggers
 from trimtab.app.operations.actors import local_actor
 from trimtab.app.operations.trigger_orders import fire_trigger
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.reports.trigger_list import trigger_events, trigger_list
 from trimtab.app.stages import ingesting
 from trimtab.clock import ManualClock, to_micros
 from trimtab.control.controller import Controller
@@ -287,3 +289,17 @@ def test_rows_that_cannot_be_taken_in_are_told(steered: tuple[Opened, Steering])
     assert outcome.state == "failed"
     assert "rows.parquet" in outcome.outcome
     assert not project.all(RetrainRequest)
+
+
+def test_an_event_that_no_loop_has_read_yet_is_listed_once(tmp_path: Path) -> None:
+    opened = Opened(tmp_path / "small", {"prices": {"on": "webhook", "run": "ingest"}})
+    workspace = opened.workspace
+    asked = AskedTrigger(name="prices", id="a", reason="new prices", by="shop", received_at=to_micros(NOON))
+    sent = Inbox(inbox(workspace.run_folder, TRIGGERS), "w", ["prices"])
+    sent.keep([asked])
+    sent.keep([asked])
+    (waits,) = trigger_events(workspace, "prices")
+    assert (waits.event.key, waits.event.by, waits.outcome) == ("a", "shop", None)
+    assert trigger_list(workspace)[0].last == waits
+    trigger_intake(workspace).step()
+    assert trigger_events(workspace, "prices") == [waits]
