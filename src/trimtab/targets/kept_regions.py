@@ -15,10 +15,10 @@ BEGIN = re.compile(r"^[ \t]*(?:#|//)[ \t]*trimtab: yours (?P<name>[\w-]+)[ \t]*$
 END = re.compile(r"^[ \t]*(?:#|//)[ \t]*trimtab: end (?P<name>[\w-]+)[ \t]*$")
 
 
-def region(name: str, *, indent: int = 0, comment: str = "#") -> str:
-    """Return the lines of an empty region."""
+def region(name: str, *, indent: int = 0, comment: str = "#", text: str = "") -> str:
+    """Return the lines of a region. text: what it holds until the user changes it."""
     space = " " * indent
-    return f"{space}{comment} trimtab: yours {name}\n{space}{comment} trimtab: end {name}\n"
+    return f"{space}{comment} trimtab: yours {name}\n{text}{space}{comment} trimtab: end {name}\n"
 
 
 def merge(made: str, found: str, path: str) -> str:

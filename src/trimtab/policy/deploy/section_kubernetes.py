@@ -100,7 +100,8 @@ class Kubernetes(Section):
     secret: Name | None = None
     """Secret with the variables that policy and definitions name; left out, PROJECT-secrets."""
     ingest: Annotated[Cron, AfterValidator(_for_clusters)] | None = None
-    """When `trimtab ingest` runs, such as '0 * * * *'; left out, no CronJob is written."""
+    """When `trimtab ingest` runs in a pod of its own, such as '0 * * * *'; left out, no CronJob is written. It needs
+    stores that machines share, as `replicas.max` above 1 does; else let a trigger of the loop `run: ingest`."""
     models: str | None = Field(default=None, pattern=r"^(pvc|s3|gs|https?|hdfs)://\S+[^/\s]$")
     """Folder in which KServe finds the models, each in MODEL/champion and MODEL/challenger; left out, models/ in the
     project's volume."""

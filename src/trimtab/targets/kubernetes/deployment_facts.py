@@ -25,6 +25,8 @@ STORES = ("folder", "tables", "online", "artifacts", "predictions")
 KEY = "deploy.kubernetes"
 WHERE = "trimtab.yaml"
 
+KEPT = {"argocd.argoproj.io/sync-options": "Prune=false,Delete=false"}
+"""What Argo CD leaves in the cluster when the Application is deleted."""
 TEXT: Mapping[str, Any] = {"type": "string"}
 NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 1}
 FLAG: Mapping[str, Any] = {"type": "boolean"}
@@ -149,6 +151,12 @@ def check(cluster: Cluster) -> None:
                 f"{WHERE}: {KEY}.{key}: the NetworkPolicy lets {who} in only from a namespace that {KEY}.callers "
                 f"names; expected such as callers: [{'ingress-nginx' if key == 'ingress' else 'monitoring'}]"
             )
+    if asked.ingest is not None and not cluster.apart:
+        raise PolicyError(
+            f"{WHERE}: {KEY}.ingest: a pod of its own cannot share the stores in folders with the loop; expected "
+            "replicas.max above 1, or a trigger: triggers: { rows: { on: schedule, run: ingest, "
+            f"cron: '{asked.ingest}' }} }}"
+        )
     if asked.replicas.max > 1:
         for source in cluster.facts.definitions.sources.values():
             if isinstance(source, PushSource):

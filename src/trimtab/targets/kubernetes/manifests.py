@@ -17,11 +17,11 @@ from trimtab.targets.kubernetes.chart_values import (
     values_table,
     values_yaml,
 )
-from trimtab.targets.kubernetes.deployment_facts import Cluster, check
+from trimtab.targets.kubernetes.deployment_facts import KEPT, Cluster, check
 from trimtab.targets.kubernetes.gateway_traffic import traffic
 from trimtab.targets.kubernetes.workloads import workloads
 from trimtab.targets.project_facts import Facts
-from trimtab.targets.yaml_text import header, yaml_file
+from trimtab.targets.yaml_text import header, yaml_file, yaml_text
 
 FOLDER = "deploy/kubernetes"
 TARGET = "kubernetes"
@@ -121,18 +121,20 @@ def _overlay(cluster: Cluster, base: list[Resource], name: str) -> dict[str, str
         "kind": "Kustomization",
         "namespace": namespace,
         "resources": ["../../base", "namespace.yaml"],
-        "images": [{"name": f"{facts.image}-{part}", "newTag": facts.version} for part in parts],
         "patches": _patches(base, own),
     }
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     space = {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": namespace, "labels": labels},
+        "metadata": {"name": namespace, "labels": labels, "annotations": KEPT},
     }
-    note = "CI sets the tag: kustomize edit set image, or IMAGE_TAG in its own steps."
+    images = {"images": [{"name": f"{facts.image}-{part}", "newTag": facts.version} for part in parts]}
+    note = "The tags at the end are yours, an entry for each image of deploy.image."
     texts = {
-        "kustomization.yaml": yaml_file(TARGET, kustomization, notes=[note]) + region("kustomization"),
+        "kustomization.yaml": yaml_file(TARGET, kustomization, notes=[note])
+        + region("images", text=yaml_text(images))
+        + region("kustomization"),
         "namespace.yaml": yaml_file(TARGET, space),
     }
     return {f"{FOLDER}/overlays/{name}/{path}": text for path, text in texts.items()}

@@ -1,4 +1,4 @@
-"""Pods of a project: gateway and loop, the first training, the ingestion by a schedule."""
+"""Pods of a project: gateway and loop; trainings and the ingestion by a schedule, where machines share the stores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trimtab.targets.docker.dockerfiles import (
     pulse_check,
 )
 from trimtab.targets.kubernetes.chart_values import Digest, Resource, Value
-from trimtab.targets.kubernetes.deployment_facts import FLAG, LIST, OBJECT, OPTIONAL, QUANTITY, TEXT, Cluster
+from trimtab.targets.kubernetes.deployment_facts import KEPT, LIST, OBJECT, OPTIONAL, QUANTITY, TEXT, Cluster
 from trimtab.units import MICROS
 
 LEAVES_S = 5
@@ -29,13 +29,10 @@ SPARE_S = 10
 STARTS_S = 300
 KEPT_S = 24 * 3600
 """Seconds for which an ended Job is kept."""
-HOOKS = {
-    "helm.sh/hook": "post-install,post-upgrade",
-    "helm.sh/hook-delete-policy": "before-hook-creation",
-    "argocd.argoproj.io/hook": "PostSync",
-    "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+REFUSED = {
+    "rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1, 2]}}],
 }
-"""A Job cannot be changed, so each release makes a new one, with Helm and with Argo CD."""
+"""A refused gate and a wrong policy are the same the next time, so they are not tried again."""
 
 
 def workloads(cluster: Cluster) -> list[Resource]:
@@ -73,14 +70,13 @@ def workloads(cluster: Cluster) -> list[Resource]:
         found.append(
             Resource("deployment-loop", _deployment(cluster, "loop", [_loop(cluster)], shares_processes=False))
         )
-    found.append(Resource("job-training", _training(cluster), Value("training.enabled", True, TRAINING, FLAG)))
+        found.append(Resource("cron-job-training", _training(cluster)))
     if cluster.asked.ingest is not None:
         found.append(Resource("cron-job-ingest", _ingest(cluster, cluster.asked.ingest)))
     return found
 
 
 ENVIRONMENT = "Entry of `environments` in the policy, among those with the same `serving`."
-TRAINING = "Run the stages up to the first model, as a Job after each release; what was done already is not done again."
 
 
 def policy_value(cluster: Cluster) -> Value:
@@ -97,7 +93,7 @@ def _claim(cluster: Cluster) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": cluster.metadata("state", annotations={"helm.sh/resource-policy": "keep"}),
+        "metadata": cluster.metadata("state", annotations={"helm.sh/resource-policy": "keep", **KEPT}),
         "spec": {
             "accessModes": [Value("storage.accessMode", access, about, modes)],
             "resources": {"requests": {"storage": Value("storage.size", size, "Size of the volume.", QUANTITY)}},
@@ -273,41 +269,39 @@ def _loop(cluster: Cluster) -> dict[str, Any]:
 
 
 def _training(cluster: Cluster) -> dict[str, Any]:
-    memory = cluster.policy.training.memory or cluster.asked.loop_memory
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": cluster.metadata("training", "training", annotations=HOOKS),
-        "spec": _job(cluster, "training", arguments(cluster.policy, "training"), memory),
-    }
+    """Return a CronJob that no schedule starts: Jobs are made from it, each with a name of its own."""
+    job = _job(cluster, "training", arguments(cluster.policy, "training"), cluster.policy.training.memory)
+    return _cron_job(cluster, "training", job, {"schedule": "0 0 1 1 *", "suspend": True})
 
 
 def _ingest(cluster: Cluster, schedule: str) -> dict[str, Any]:
+    when = Value("ingest.schedule", schedule, "When new rows are taken in, in cron's form.", TEXT)
+    return _cron_job(cluster, "ingest", _job(cluster, "ingest", ["ingest"]), {"schedule": when})
+
+
+def _cron_job(cluster: Cluster, component: str, job: dict[str, Any], times: dict[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        "metadata": cluster.metadata("ingest", "ingest"),
+        "metadata": cluster.metadata(component, component),
         "spec": {
-            "schedule": Value("ingest.schedule", schedule, "When new rows are taken in, in cron's form.", TEXT),
+            **times,
             "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": 600,
-            "jobTemplate": {"spec": _job(cluster, "ingest", ["ingest"], cluster.asked.loop_memory)},
+            "jobTemplate": {"spec": job},
         },
     }
 
 
-def _job(cluster: Cluster, component: str, words: list[str], memory: int) -> dict[str, Any]:
+def _job(cluster: Cluster, component: str, words: list[str], memory: int | None = None) -> dict[str, Any]:
     container = {
-        **_container(cluster, "training", words),
+        **_container(cluster, "training", words, own_run=True),
         "name": component,
-        "resources": _resources(component, cluster.asked.loop_cpu, memory),
+        "resources": _resources(component, cluster.asked.loop_cpu, memory or cluster.asked.loop_memory),
     }
-    pod = _pod(cluster, component, [container])
+    pod = _pod(cluster, component, [container], own_run=True)
     pod["spec"] |= {"restartPolicy": "Never"}
-    if not cluster.apart:  # the volume's files are read and written by processes of one machine
-        near = {"labelSelector": {"matchLabels": cluster.labels("gateway")}, "topologyKey": "kubernetes.io/hostname"}
-        pod["spec"] |= {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [near]}}}
-    return {"backoffLimit": 2, "ttlSecondsAfterFinished": KEPT_S, "template": pod}
+    return {"backoffLimit": 2, "ttlSecondsAfterFinished": KEPT_S, "podFailurePolicy": REFUSED, "template": pod}
 
 
 def _spread(cluster: Cluster, key: str) -> dict[str, Any]:

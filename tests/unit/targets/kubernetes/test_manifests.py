@@ -18,6 +18,7 @@ from kit.target_projects import KUBERNETES, SHAPES, facts_of
 from trimtab.definitions.push_source import PushSource
 from trimtab.errors import PolicyError
 from trimtab.serving.protocols import health
+from trimtab.targets.kept_regions import merge
 from trimtab.targets.kubernetes import manifests
 from trimtab.targets.kubernetes.manifests import FOLDER
 from trimtab.targets.kubernetes.workloads import LEAVES_S
@@ -204,9 +205,9 @@ def test_every_value_is_documented_and_has_a_schema(shape: str, tmp_path: Path) 
 def test_pods_are_restricted_and_name_no_secret_s_value(shape: str, tmp_path: Path) -> None:
     facts = project(shape, tmp_path)
     objects = documents(manifests.files(facts), "base")
-    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] in ("Deployment", "Job")]
+    pods = [each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment"]
     pods += [each["spec"]["jobTemplate"]["spec"]["template"]["spec"] for each in objects if each["kind"] == "CronJob"]
-    assert len(pods) == (4 if shape == "several" else 2)
+    assert len(pods) == (4 if shape == "several" else 1)
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -249,10 +250,7 @@ def test_stores_in_folders_have_one_pod_with_one_view_of_processes(tmp_path: Pat
     assert pod["shareProcessNamespace"] is True
     assert [each["name"] for each in pod["containers"]] == ["gateway", "loop"]
     assert "HorizontalPodAutoscaler" not in {each["kind"] for each in objects}
-    job = kind(objects, "Job")["spec"]["template"]["spec"]
-    (near,) = job["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    labels = deployment["template"]["metadata"]["labels"]
-    assert near["labelSelector"]["matchLabels"].items() <= labels.items()
+    assert not {"Job", "CronJob"} & {each["kind"] for each in objects}, "it would not see the processes of the pod"
 
 
 def test_stores_that_machines_share_have_several_gateways_and_one_loop(tmp_path: Path) -> None:
@@ -273,10 +271,33 @@ def test_stores_that_machines_share_have_several_gateways_and_one_loop(tmp_path:
     claim = kind(objects, "PersistentVolumeClaim")["spec"]
     assert (claim["accessModes"], claim["storageClassName"]) == (["ReadWriteMany"], "fast")
     kinds = {each["kind"] for each in objects}
-    assert {"Ingress", "ServiceMonitor", "CronJob"} <= kinds
+    assert {"Ingress", "ServiceMonitor"} <= kinds
+    jobs = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "CronJob"}
+    assert jobs["parcel-shop-training"]["suspend"] is True, "a release starts none, and it can be applied again"
+    assert jobs["parcel-shop-ingest"]["schedule"] == "15 * * * *"
+    for each in jobs.values():
+        job = each["jobTemplate"]["spec"]
+        assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2], "a refused gate stays refused"
+        (container,) = job["template"]["spec"]["containers"]
+        assert {"name": "own", "mountPath": own, "subPath": own.removeprefix("/project/")} in container["volumeMounts"]
     assert "HTTPRoute" not in kinds
     callers = kind(objects, "NetworkPolicy")["spec"]["ingress"][0]["from"]
     assert callers[1] == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "web"}}}
+
+
+def test_tags_that_ci_sets_in_an_overlay_stay(tmp_path: Path) -> None:
+    path = f"{FOLDER}/overlays/staging/kustomization.yaml"
+    made = manifests.files(project("flights", tmp_path))[path]
+    tagged = made.replace("newTag: 0.1.0", "newTag: c0ffee")
+    assert merge(made, tagged, path) == tagged
+    assert {each["newTag"] for each in yaml.safe_load(tagged)["images"]} == {"c0ffee"}
+
+
+def test_deleting_the_application_leaves_volume_and_namespace(tmp_path: Path) -> None:
+    made = manifests.files(project("several", tmp_path))
+    objects = documents(made, "base") + documents(made, "overlays/production")
+    for each in (kind(objects, "PersistentVolumeClaim"), kind(objects, "Namespace")):
+        assert "Delete=false" in each["metadata"]["annotations"]["argocd.argoproj.io/sync-options"]
 
 
 def test_kserve_splits_as_the_policy_says(tmp_path: Path) -> None:
@@ -307,6 +328,7 @@ SHARED = "\nenvironments: { production: { metadata: postgresql://db/x, predictio
         (ASKED.format("replicas: { min: 3, max: 2 }"), "max 2 is less than min 3"),
         (ASKED.format("replicas: { max: three }"), "deploy.kubernetes.replicas.max"),
         (ASKED.format("cpu: 500MB"), "'500MB' is no number of cores; expected such as 500m or 2"),
+        (ASKED.format("ingest: 0 * * * *"), "{ on: schedule, run: ingest, cron: '0 * * * *' }"),
         (ASKED.format("ingest: hourly"), "'hourly' has 1 fields; expected five"),
         (ASKED.format("ingest: 99 * * * *"), "'99 * * * *' is no cron expression"),
         (ASKED.format("ingest: 0 4 * * 5-7"), "nor 7 for Sunday, which is 0 there"),
