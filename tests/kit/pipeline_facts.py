@@ -11,7 +11,7 @@ from trimtab.policy.reader import parse_policy
 from trimtab.targets.project_facts import Facts
 
 FOLDERS = "tables: /srv/{0}/t, online: /srv/{0}/o, artifacts: /srv/{0}/a, predictions: /srv/{0}/p"
-STORES = "metadata: 'sqlite:////srv/{0}/m.db', " + FOLDERS
+STORES = "metadata: 'sqlite:////srv/{0}/m.db', tracking: 'http://mlflow:5000', " + FOLDERS
 BOTH = f"environments: {{ staging: {{ {STORES.format('s')} }}, production: {{ {STORES.format('p')} }} }}\n"
 """Stores outside of the project folder."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ from trimtab.app.rollout.candidate import lost
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import pipeline
 from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, print_json
-from trimtab.cli.terminal import console, say
+from trimtab.cli.terminal import console, say, write_file
 from trimtab.errors import NotFound, UsageError
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
@@ -45,6 +46,9 @@ def deploy(
         bool,
         typer.Option("--once", help="Change nothing when it is in service, or came into service for this reason."),
     ] = False,
+    version_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the version that is champion then into this file.")
+    ] = None,
     reason: Reason = ASKED,
     force: Force = False,
 ) -> None:
@@ -57,10 +61,12 @@ def deploy(
     before = latest(ws.metadata, Revision, model=name)
     if once and (earlier := _came_before(ws, found, role, reason)) is not None:
         context.show(earlier, lambda _: say(_unchanged(ws, found, earlier)))
+        _write_champion(ws, name, version_file)
         return
     warn_of_loss(ws, found)
     done = deploying.deploy(ws, local_actor(), found, reason=reason, role=role, share=read_share(share), force=force)
     apply(context, done, before=before)
+    _write_champion(ws, name, version_file)
 
 
 @app.verb(model=True)
@@ -110,6 +116,14 @@ def rollback(
     if target is not None:
         warn_of_loss(ws, target)
     apply(context, deploying.restore(ws, local_actor(), name, to, reason=reason))
+
+
+def _write_champion(ws: Workspace, model: str, file: Path | None) -> None:
+    """Write the version that is champion into a file. Raises UsageError when it cannot be written."""
+    now = open_rollouts(ws, model).current()
+    if file is not None and now is not None:
+        versions = [f"{each.version}\n" for each in now.assignments if each.role == "champion"]
+        write_file("--version-file", file, "".join(versions), make_folder=True)
 
 
 def warn_of_loss(ws: Workspace, bundle: Bundle) -> None:

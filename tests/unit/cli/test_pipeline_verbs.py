@@ -30,7 +30,10 @@ def pushed(project: Path, policy: str, reason: str) -> list[str]:
 
 
 def deployed(project: Path, reason: str) -> list[str]:
-    done = typed("deploy", "--as", "champion", "--once", "--reason", reason, "-p", project, "--json")
+    file = project / "passed" / "risk"
+    options = ("--as", "champion", "--once", "--version-file", file, "--reason", reason)
+    done = typed("deploy", *options, "-p", project, "--json")
+    assert f"risk/{file.read_text().strip()}" == bundles(newest(project))[0]  # what serves, deployed now or not
     return bundles(json.loads(done.stdout))
 
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from trimtab.targets.pipelines.stage_list import REPORTS, Job, Pipeline, Step, pipeline_of
+from trimtab.targets.pipelines.stage_list import REPORTS, Job, Kept, Pipeline, Step, pipeline_of
 from trimtab.targets.pipelines.yaml_regions import file_with_regions, region_item, region_key
 from trimtab.targets.project_facts import Facts
 
-CHECKOUT, PYTHON, CACHE, UPLOAD = (
+CHECKOUT, PYTHON, CACHE, UPLOAD, DOWNLOAD = (
     "actions/checkout@v5",
     "actions/setup-python@v6",
     "actions/cache@v4",
     "actions/upload-artifact@v4",
+    "actions/download-artifact@v4",
 )
+RESTORE = CACHE.replace("@", "/restore@")
 RUNNER = "ubuntu-latest"
 FOLDER = ".github/workflows"
 
@@ -98,8 +100,12 @@ def _job(facts: Facts, pipeline: Pipeline, job: Job) -> dict[str, Any]:
     found["timeout-minutes"] = pipeline.minutes
     if job.environment is None or job.environment in pipeline.environments:
         found["environment"] = chosen
-    if job.when in ("branch", "approval"):
-        found["concurrency"] = {"group": f"trimtab-{facts.slug}-{job.id}", "cancel-in-progress": False}
+    if job.when in (
+        "branch",
+        "approval",
+        "manual",
+    ):  # a deployment and a rollback of one environment exclude each other
+        found["concurrency"] = {"group": f"trimtab-{facts.slug}-{chosen}", "cancel-in-progress": False}
     found["env"] = {"TRIMTAB_ENV": chosen} | {name: f"${{{{ secrets.{name} }}}}" for name in job.secrets}
     if job.environment is None:
         found["env"]["MODEL"] = "${{ github.event.inputs.model }}"
@@ -114,9 +120,11 @@ def _job(facts: Facts, pipeline: Pipeline, job: Job) -> dict[str, Any]:
             },
         },
         {"name": "Install", "run": pipeline.install},
-        *([_stores(facts, job)] if job.keeps else []),
+        *(_stores(facts, job, kept) for kept in job.keeps),
+        *([_artifact(facts, job.needs, job.takes, takes=True)] if job.takes and job.needs else []),
         region_item(f"{job.id}-first"),
         *(_step(step) for step in job.steps if not step.always),
+        *([_artifact(facts, job.id, job.hands)] if job.hands else []),
         region_item(f"{job.id}-last"),
         *(_step(step) for step in job.steps if step.always),
         {
@@ -139,14 +147,31 @@ def _step(step: Step) -> dict[str, Any]:
     return {"name": step.name, **({"if": "${{ !cancelled() }}"} if step.always else {}), "run": step.run}
 
 
-def _stores(facts: Facts, job: Job) -> dict[str, Any]:
-    """Return the step that fetches the stores as the last job left them, and keeps them when this one has passed."""
-    key = f"trimtab-{facts.slug}-"
+def _artifact(facts: Facts, id_: str, folder: str, *, takes: bool = False) -> dict[str, Any]:
+    """Return the step by which a job hands a folder to the next one, or takes it from the job of an id."""
+    named = {"name": f"{facts.slug}-{id_}-passed", "path": facts.from_root(folder)}
+    if takes:
+        return {"name": "Take what has passed", "uses": DOWNLOAD, "with": named}
+    further = {
+        "include-hidden-files": True,
+        "if-no-files-found": "error",
+        "overwrite": True,
+        "retention-days": facts.policy.deploy.ci.artifact_days,
+    }
+    return {"name": "Hand on what has passed", "uses": UPLOAD, "with": {**named, **further}}
+
+
+def _stores(facts: Facts, job: Job, kept: Kept) -> dict[str, Any]:
+    """Return the step that fetches stores as the last job left them, and keeps what this one changes if it passes."""
+    key = f"trimtab-{facts.slug}-{kept.environment}-stores-"
+    paths = [f"!{facts.from_root(path[1:])}" if path[0] == "!" else facts.from_root(path) for path in kept.paths]
+    chosen = {"if": f"github.event.inputs.environment == '{kept.environment}'"} if job.environment is None else {}
     return {
-        "name": "Stores of the jobs before",
-        "uses": CACHE,
+        "name": f"Stores of {kept.environment}",
+        **chosen,
+        "uses": CACHE if kept.changes else RESTORE,
         "with": {
-            "path": f"{facts.from_root('.trimtab')}\n!{facts.from_root(REPORTS)}\n",
+            "path": "".join(f"{path}\n" for path in paths),
             "key": f"{key}${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}-{job.id}",
             "restore-keys": key,
         },

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from trimtab.policy.environments import ROOT
-from trimtab.targets.pipelines.stage_list import REPORTS, Job, Pipeline, pipeline_of
+from trimtab.targets.pipelines.stage_list import PASSED, REPORTS, Job, Pipeline, pipeline_of
 from trimtab.targets.pipelines.yaml_regions import file_with_regions, region_item, region_key
 from trimtab.targets.project_facts import Facts
 
@@ -45,7 +45,8 @@ def _jobs(pipeline: Pipeline) -> dict[str, Job]:
     if pipeline.rollback is not None:
         for name in pipeline.environments[::-1]:
             id_ = f"{pipeline.rollback.id}-{name}"
-            found[id_] = replace(pipeline.rollback, id=id_, environment=name)
+            keeps = tuple(kept for kept in pipeline.rollback.keeps if kept.environment == name)
+            found[id_] = replace(pipeline.rollback, id=id_, environment=name, keeps=keeps)
     return found
 
 
@@ -61,11 +62,12 @@ def _shared(facts: Facts, pipeline: Pipeline) -> dict[str, Any]:
             "TRIMTAB_USER": "$GITLAB_USER_LOGIN",
             **region_key("variables"),
         },
-        "before_script": [*_in_folder(facts), pipeline.install],
+        # reports that came from a cache or from the job before are none of this job
+        "before_script": [*_in_folder(facts), f"rm -rf {REPORTS}", pipeline.install],
         "artifacts": {
             "when": "always",
             "expire_in": f"{ci.artifact_days} days",
-            "paths": [f"{facts.from_root(REPORTS)}/"],
+            "paths": [f"{facts.from_root(REPORTS)}/", f"{facts.from_root(PASSED)}/"],
             "reports": {"junit": f"{facts.from_root(REPORTS)}/*.xml"},
         },
     }
@@ -85,7 +87,7 @@ def _job(facts: Facts, pipeline: Pipeline, job: Job, prefix: str) -> dict[str, A
         "needs": [] if job.needs is None else [f"{prefix}{job.needs}"],
         "rules": [{"if": condition, **place, **by_hand} for condition in conditions],
         "variables": variables,
-        "cache": [_packages(facts), *([_stores(facts)] if job.keeps else [])],
+        "cache": _caches(facts, job),
     }
     if job.environment in pipeline.environments:
         found["environment"] = {"name": job.environment}
@@ -102,13 +104,23 @@ def _job(facts: Facts, pipeline: Pipeline, job: Job, prefix: str) -> dict[str, A
     return found
 
 
-def _packages(facts: Facts) -> dict[str, Any]:
-    return {"key": f"trimtab-{facts.slug}-packages", "paths": [f"{facts.from_root(PACKAGES)}/"]}
+def _caches(facts: Facts, job: Job) -> list[dict[str, Any]]:
+    """Return the caches: what pip has downloaded, and stores as the last job left them, kept when this one passes.
 
-
-def _stores(facts: Facts) -> dict[str, Any]:
-    """Return the cache that holds the stores as the last job left them, kept when this one has passed."""
-    return {"key": f"trimtab-{facts.slug}-stores", "paths": [f"{facts.from_root(ROOT)}/"], "when": "on_success"}
+    GitLab leaves nothing out of a cache: that of the whole root holds the packages, too.
+    """
+    packages = {"key": f"trimtab-{facts.slug}-packages", "paths": [f"{facts.from_root(PACKAGES)}/"]}
+    stores = [
+        {
+            "key": f"trimtab-{facts.slug}-{kept.environment}-stores",
+            "paths": [facts.from_root(path) for path in kept.paths if path[0] != "!"],
+            "policy": "pull-push" if kept.changes else "pull",
+            "when": "on_success",
+        }
+        for kept in job.keeps
+    ]
+    whole = any(f"{ROOT}/*" in kept.paths for kept in job.keeps)
+    return stores if whole else [packages, *stores]
 
 
 def _in_folder(facts: Facts) -> list[str]:

@@ -105,8 +105,10 @@ def _stage(facts: Facts, pipeline: Pipeline, job: Job, on_branch: str) -> Iterat
         "stages",
         [
             *_block("stage('Install')", _block("steps", _shell(facts, install))),
+            *(_handing("Take what has passed", f"unstash({_quoted(job.takes)})") if job.takes else []),
             *_region(f"{job.id}-first"),
             *(line for step in job.steps if not step.always for line in _step(facts, step)),
+            *(_handing("Hand on what has passed", _stash(facts, job.hands)) if job.hands else []),
             *_region(f"{job.id}-last"),
         ],
     )
@@ -117,6 +119,14 @@ def _stage(facts: Facts, pipeline: Pipeline, job: Job, on_branch: str) -> Iterat
     ]
     always = _shell(facts, [step.run for step in job.steps if step.always])
     yield from _block("post", _block("always", [*always, *kept]))
+
+
+def _handing(title: str, line: str) -> list[str]:
+    return _block(f"stage({_quoted(title)})", _block("steps", [line]))
+
+
+def _stash(facts: Facts, folder: str) -> str:
+    return f"stash(name: {_quoted(folder)}, includes: {_quoted(facts.from_root(folder) + '/**')})"
 
 
 def _step(facts: Facts, step: Step) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -17,14 +17,22 @@ from trimtab.definitions.secrets import names_in
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DefinitionError, PolicyError, nearest
 from trimtab.policy.deploy.section_ci import RUFF
-from trimtab.policy.environments import LOCAL, ROOT, Environment
+from trimtab.policy.environments import LOCAL, ROOT, Environment, folder_of
 from trimtab.targets.docker.image_packages import extras, training_packages
 from trimtab.targets.project_facts import Facts
 
 REPORTS = ".trimtab/ci"
 """Folder of what jobs write for people; version control ignores it."""
+PASSED = ".trimtab/passed"
+"""Folder of what the job `staging` hands to the job `production`: a file for each model, with the version that serves
+in staging."""
 TOKEN = "GATEWAY_TOKEN"
 """Secret with a token of gateways that ask for one, by which smoke tests ask them."""
+
+MODEL = "{model}"
+"""Stands for the name of a model in a line."""
+WHOLE = (f"{ROOT}/*", f"!{REPORTS}", f"!{PASSED}", f"!{ROOT}/environments")
+"""The stores of `local`, without what else lies in their folder."""
 
 When = Literal["always", "change", "branch", "approval", "manual"]
 """change: a pull request; branch: a push, the schedule, or a start by hand; approval: after it, and after a person's
@@ -41,6 +49,21 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Stores of an environment that lie in the project folder, which the server keeps from one job to the next.
+
+    Attributes:
+        environment: whose stores they are.
+        paths: files and folders, from the project folder; a `!` stands before what is left out.
+        changes: the job writes into them.
+    """
+
+    environment: str
+    paths: tuple[str, ...]
+    changes: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """Steps on one machine.
 
@@ -52,7 +75,9 @@ class Job:
         needs: id of the job before it.
         environment: entry of `environments` that its commands open; None where a person chooses it.
         secrets: names of environment variables.
-        keeps: its stores lie in the folder of the project, which the server has to keep for later jobs.
+        keeps: stores in the project folder, by environment.
+        hands: folder that it hands to the job after it.
+        takes: folder that it takes from the job before it.
     """
 
     id: str
@@ -62,7 +87,9 @@ class Job:
     needs: str | None = None
     environment: str | None = LOCAL
     secrets: tuple[str, ...] = ()
-    keeps: bool = False
+    keeps: tuple[Kept, ...] = ()
+    hands: str | None = None
+    takes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +181,7 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         Step(name="Ingest", run="trimtab ingest"),
         *_training(facts, models),
         *_each(models, "Register", "trimtab register"),
-        *_each(models, "Deploy", 'trimtab deploy --as champion --once --reason "$REASON"'),
+        *_each(models, "Deploy", _deploy(production)),
         _smoke(facts, staging),
     )
     yield Job(
@@ -165,11 +192,11 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         needs="check",
         environment=where,
         secrets=(*secrets, *ci.secrets.staging, *_tokens(facts, staging)),
-        keeps=_in_workspace(facts, where),
+        keeps=_kept(facts, where),
+        hands=PASSED if production else None,
     )
     if staging is None or production is None:
         return
-    promote = f'trimtab promote --from {shlex.quote(staging)} --to {shlex.quote(production)} --reason "$REASON"'
     yield Job(
         id="production",
         title=f"Deploy to {production}",
@@ -177,13 +204,14 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         steps=(
             *prepare,
             Step(name="Ingest", run="trimtab ingest"),  # the tables from which production computes its features
-            *_each(models, "Promote", promote),
+            *_promotions(facts, models, staging, production),
             _smoke(facts, production),
         ),
         needs="staging",
         environment=production,
         secrets=(*secrets, *ci.secrets.staging, *ci.secrets.production, *_tokens(facts, production)),
-        keeps=_in_workspace(facts, staging, production),
+        keeps=(*(replace(each, changes=False) for each in _kept(facts, staging)), *_kept(facts, production)),
+        takes=PASSED,
     )
 
 
@@ -197,8 +225,30 @@ def _rollback(facts: Facts, environments: tuple[str, ...]) -> Job:
         steps=(Step(name="Roll back", run='trimtab rollback --model "$MODEL" --reason "$REASON"'), smoke),
         environment=None,
         secrets=(*_secrets(facts), *ci.secrets.staging, *ci.secrets.production, *_tokens(facts, *environments)),
-        keeps=_in_workspace(facts, *environments),
+        keeps=tuple(kept for name in environments for kept in _kept(facts, name)),
     )
+
+
+def _deploy(production: str | None) -> str:
+    """Return the line that deploys; where an environment comes after it, with the version that is handed to it."""
+    handed = f" --version-file {PASSED}/{MODEL}" if production else ""
+    return f'trimtab deploy --as champion --once --reason "$REASON"{handed}'
+
+
+def _promotions(facts: Facts, models: tuple[str, ...], staging: str, production: str) -> tuple[Step, ...]:
+    """Return the steps that promote the versions that were approved, whatever serves in staging by now.
+
+    Where the environment asks for approvals, all models are asked for before the step fails.
+    """
+    line = (
+        f"trimtab promote --from {shlex.quote(staging)} --to {shlex.quote(production)} "
+        f'--version "$(cat {PASSED}/{MODEL})" --reason "$REASON"'
+    )
+    steps = _each(models, "Promote", line)
+    if len(steps) == 1 or not facts.policy.environments[production].approvals:
+        return steps
+    asked = "; ".join(f"{step.run} || failed=$?" for step in steps)
+    return (Step(name="Promote", run=f"failed=0; {asked}; (exit $failed)"),)
 
 
 def _training(facts: Facts, models: tuple[str, ...]) -> tuple[Step, ...]:
@@ -232,11 +282,15 @@ def _secrets(facts: Facts) -> tuple[str, ...]:
 
 
 def _each(models: tuple[str, ...], name: str, run: str, **reports: str) -> tuple[Step, ...]:
-    """Return one step for each model. reports: options that name a file, with the start of its name."""
+    """Return one step for each model, whose name takes the place of MODEL.
+
+    reports: options that name a file, with the start of its name.
+    """
     several = len(models) > 1
     found = []
     for model in models:
         line = f"{run} --model {shlex.quote(model)}" if several else run
+        line = line.replace(MODEL, shlex.quote(model))
         for option, stem in reports.items():
             ending = "xml" if option == "junit" else option
             line += f" --{option} {REPORTS}/{stem}{f'-{model}' if several else ''}.{ending}"
@@ -261,15 +315,21 @@ def _asks_for_tokens(facts: Facts, environment: Environment) -> bool:
     return facts.policy.in_environment(environment).serving.authentication == "tokens"
 
 
-def _in_workspace(facts: Facts, *names: str) -> bool:
-    """Return True if a store of one of these environments lies in the folder of the project."""
-    return any(_is_embedded(facts.policy.environments.get(name, Environment())) for name in names)
+def _kept(facts: Facts, name: str) -> tuple[Kept, ...]:
+    """Return the stores of an environment that lie in the folder of the project, if there are any."""
+    environment = facts.policy.environments.get(name, Environment())
+    folder = folder_of(name, environment)
+    stores = (environment.metadata, environment.tables, environment.online, environment.artifacts)
+    places = [folder if each is None else each for each in (*stores, environment.predictions, environment.tracking)]
+    inside = dict.fromkeys(each.rstrip("/") for each in places if _is_inside(each))
+    paths = tuple(path for place in inside for path in (WHOLE if place == ROOT else (_pattern(place),)))
+    return (Kept(environment=name, paths=paths),) if paths else ()
 
 
-def _is_embedded(environment: Environment) -> bool:
-    folder = environment.folder or ROOT
-    places = (environment.metadata, environment.tables, environment.online, environment.artifacts)
-    return any(_is_inside(folder if place is None else place) for place in (*places, environment.predictions))
+def _pattern(place: str) -> str:
+    """Return a folder as it is, and a file of SQLite with the files that it has beside it."""
+    path = place.removeprefix("sqlite:///")
+    return place if path == place else f"{path}*"
 
 
 def _is_inside(place: str) -> bool:

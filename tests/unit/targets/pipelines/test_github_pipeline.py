@@ -82,8 +82,55 @@ def test_without_environments_stores_are_kept_and_there_is_no_rollback() -> None
         name: [s for s in job["steps"] if s.get("uses", "").startswith("actions/cache")] for name, job in jobs.items()
     }
     assert [name for name, found in caches.items() if found] == ["train"]
-    assert caches["train"][0]["with"]["path"] == ".trimtab\n!.trimtab/ci\n"
+    assert caches["train"][0]["with"]["path"].split() == [
+        ".trimtab/*", "!.trimtab/ci", "!.trimtab/passed", "!.trimtab/environments",
+    ]  # fmt: skip
     assert not [s for _, s in steps(facts(BOTH)) if s.get("uses", "").startswith("actions/cache")]  # stores elsewhere
+
+
+def test_jobs_that_run_beside_each_other_keep_the_stores_of_their_own_environment() -> None:
+    """A cache of all stores would lose what the other job wrote: the last one that ends replaces it."""
+    of = facts("environments: { staging: {}, production: { folder: live } }\n")
+
+    def stores(path: str, job: str) -> list[tuple[str, str, str | None]]:
+        found = [s for name, s in steps(of, path) if name == job and s.get("name", "").startswith("Stores of")]
+        return [(s["uses"], s["with"]["path"].strip(), s.get("if")) for s in found]
+
+    staging, production = ".trimtab/environments/staging", "live"
+    assert stores(MAIN, "staging") == [("actions/cache@v4", staging, None)]
+    assert stores(MAIN, "production") == [
+        ("actions/cache/restore@v4", staging, None),
+        ("actions/cache@v4", production, None),
+    ]
+    chosen = "github.event.inputs.environment == '{}'"
+    assert stores(ROLLBACK, "rollback") == [
+        ("actions/cache@v4", staging, chosen.format("staging")),
+        ("actions/cache@v4", production, chosen.format("production")),
+    ]
+    keys = {s["with"]["restore-keys"] for _, s in steps(of) if "restore-keys" in s.get("with", {})}
+    assert keys == {f"trimtab-flight-delays-{each}-stores-" for each in ("staging", "production")}
+
+
+def test_a_rollback_and_a_deployment_of_one_environment_exclude_each_other() -> None:
+    jobs = workflow(facts(BOTH))["jobs"]
+    groups = [jobs[name]["concurrency"]["group"] for name in ("staging", "production")]
+    assert groups == ["trimtab-flight-delays-staging", "trimtab-flight-delays-production"]
+    rollback = workflow(facts(BOTH), ROLLBACK)["jobs"]["rollback"]
+    assert rollback["concurrency"]["group"] == "trimtab-flight-delays-${{ github.event.inputs.environment }}"
+
+
+def test_production_takes_from_staging_what_was_approved() -> None:
+    def handed(job: str) -> dict[str, Any]:
+        named = "flight-delays-staging-passed"
+        (step,) = [s for name, s in steps(facts(BOTH)) if name == job and s.get("with", {}).get("name") == named]
+        return step
+
+    given, taken = handed("staging"), handed("production")
+    assert (given["uses"].split("@")[0], given["with"]["if-no-files-found"]) == ("actions/upload-artifact", "error")
+    assert taken["uses"].split("@")[0] == "actions/download-artifact"
+    assert given["with"]["path"] == taken["with"]["path"] == ".trimtab/passed"
+    only = [s for _, s in steps(facts("environments: { staging: {} }\n")) if "passed" in str(s.get("with"))]
+    assert not only
 
 
 def test_a_project_in_a_subfolder_works_there_and_ignores_changes_elsewhere() -> None:

@@ -102,6 +102,30 @@ def test_gitlab_deploys_to_production_by_hand_and_one_job_at_a_time() -> None:
     assert all(set(each) <= set(found) for each in needs.values())
 
 
+def test_gitlab_keeps_stores_by_environment_and_no_reports_of_other_jobs() -> None:
+    (text,) = gitlab.files(facts("environments: { staging: {}, production: {} }\n")).values()
+    found = yaml.safe_load(text)
+
+    def stores(job: str) -> list[tuple[str, list[str], str]]:
+        return [(each["key"].split("-")[-2], each["paths"], each["policy"]) for each in found[job]["cache"][1:]]
+
+    staging, production = [".trimtab/environments/staging"], [".trimtab/environments/production"]
+    assert stores("staging") == [("staging", staging, "pull-push")]
+    assert stores("production") == [("staging", staging, "pull"), ("production", production, "pull-push")]
+    assert stores("rollback-production") == [("production", production, "pull-push")]
+    shared = found[".trimtab-flight-delays"]
+    assert "rm -rf .trimtab/ci" in shared["before_script"]
+    assert ".trimtab/passed/" in shared["artifacts"]["paths"]
+    (local,) = yaml.safe_load("".join(gitlab.files(facts()).values()))["train"]["cache"]
+    assert local["paths"] == [".trimtab/*"]
+
+
+def test_jenkins_hands_the_version_on_within_a_build() -> None:
+    text = jenkins.files(facts(BOTH, subfolder="models/flights"))["models/flights/Jenkinsfile"]
+    hands = text.index("stash(name: '.trimtab/passed', includes: 'models/flights/.trimtab/passed/**')")
+    assert text.index("trimtab deploy") < hands < text.index("unstash('.trimtab/passed')") < text.index("promote")
+
+
 def test_gitlab_names_jobs_after_the_project_in_a_subfolder() -> None:
     of = facts(BOTH + "deploy: { ci: { secrets: { jobs: [TOKEN] } } }\n", subfolder="models/flights")
     ((path, text),) = gitlab.files(of).items()

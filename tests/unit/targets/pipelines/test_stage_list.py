@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,16 +81,48 @@ def test_the_environments_decide_how_far_a_push_goes() -> None:
         facts("environments: { test: {}, live: {} }\ndeploy: { ci: { staging: test, production: live } }\n")
     )
     assert [each.environment for each in named.jobs] == ["local", "local", "test", "live"]
-    assert 'trimtab promote --from test --to live --reason "$REASON"' in [s.run for s in job(named, "production").steps]
+    promote = 'trimtab promote --from test --to live --version "$(cat .trimtab/passed/delay)" --reason "$REASON"'
+    assert promote in [s.run for s in job(named, "production").steps]
 
 
 def test_stores_in_the_project_folder_are_kept_for_the_next_job() -> None:
     assert job(pipeline_of(facts()), "train").keeps
-    places = "metadata: 'postgresql://db/x', tables: /srv/t, online: /srv/o, artifacts: /srv/a"
+    places = "metadata: 'postgresql://db/x', tables: /srv/t, online: /srv/o, artifacts: /srv/a, tracking: 'http://m'"
     whole, part = f"{places}, predictions: 'kafka://k:9092/log'", f"{places}, predictions: logs"
-    for environment, keeps in ((whole, False), (part, True), (places, True), ("", True)):
+    folder = ".trimtab/environments/staging"
+    untracked = whole.replace(", tracking: 'http://m'", "")
+    here = "metadata: 'sqlite:///own/m.db', folder: own/rest"
+    for environment, paths in (
+        (whole, []), (part, ["logs"]), (places, [folder]), (untracked, [folder]), ("", [folder]),
+        (here, ["own/m.db*", "own/rest"]),
+    ):  # fmt: skip
         made = pipeline_of(facts(f"environments: {{ staging: {{ {environment} }} }}\n"))
-        assert job(made, "staging").keeps is keeps
+        assert [path for kept in job(made, "staging").keeps for path in kept.paths] == paths
+
+
+def test_production_gets_the_version_that_the_job_before_it_deployed() -> None:
+    of = pipeline_of(facts(BOTH, models=("delay", "fares")))
+    for verb, name, part in (("deploy", "staging", "--version-file {}"), ("promote", "production", '"$(cat {})"')):
+        lines = [step.run for step in job(of, name).steps if step.run.startswith(f"trimtab {verb} ")]
+        for line, model in zip(lines, ("delay", "fares"), strict=True):
+            assert part.format(f".trimtab/passed/{model}") in line
+            assert f"--model {model}" in line
+    assert "--version-file" not in str(pipeline_of(facts("environments: { staging: {} }\n")))
+
+
+@pytest.mark.parametrize("refused", ["none", "delay", "fares", "both"])
+def test_approvals_of_all_models_are_asked_for_before_the_step_fails(refused: str, tmp_path: Path) -> None:
+    policy = BOTH.replace("production: {", "production: { approvals: 2,")
+    steps = job(pipeline_of(facts(policy, models=("delay", "fares"))), "production").steps
+    (line,) = [step.run for step in steps if "promote" in step.run]
+    command = f"""trimtab() {{ echo "$*" >> asked
+        case "$*" in *"--model {refused}"*) return 1;; *) [ {refused} != both ];; esac; }}
+        {line}
+        echo on >> asked"""
+    done = subprocess.run(["sh", "-e", "-c", command], cwd=tmp_path, env={"PATH": os.environ["PATH"], "REASON": "why"})
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [each.rpartition(" ")[2] for each in asked[:2]] == ["delay", "fares"]
+    assert (done.returncode, asked[2:]) == ((0, ["on"]) if refused == "none" else (1, []))
 
 
 def test_secrets_of_sources_and_policy_go_where_they_are_needed() -> None:
