@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -54,7 +56,8 @@ LEFT_OUT = (
 _IMAGE = """\
 # Build it in the project folder:
 #   docker build --file {folder}/{part}.Dockerfile --tag {image}-{part}:TAG .
-# The same files give the same packages; --output type=image,rewrite-timestamp=true gives the same digest, too.
+# The same files give the same packages. The same digest, too, takes one state of the base image, and
+#   --build-arg SOURCE_DATE_EPOCH={epoch} --output type=image,rewrite-timestamp=true
 # A wheel of your own: --build-arg TRIMTAB="trimtab{extras} @ https://..."
 FROM python:{python}-{variant} AS build
 ARG SOURCE_DATE_EPOCH={epoch}
@@ -148,7 +151,7 @@ def dockerfile(facts: Facts, part: Part) -> str:
         packages=_OPENMP if served and "lightgbm" in gateway_modules(facts) else "",
         part=part,
         ports="".join(f"EXPOSE {port}\n" for port in ports) if served else "",
-        project=policy.project,
+        project=_label(policy.project),
         python=policy.deploy.python,
         region=region("image"),
         state=STATE,
@@ -219,17 +222,32 @@ def check_folders(facts: Facts) -> None:
 def compose(facts: Facts) -> str:
     """Return the compose file: gateway and loop beside one another on one machine."""
     services = {part: _service(facts, part) for part in PARTS}
-    services["gateway"] |= {"environment": {CONTAINER: "docker"}, "ports": [f"127.0.0.1:{PORT}:{PORT}"]}
+    ports = [PORT, *([GRPC_PORT] if facts.policy.serving.grpc_port is not None else [])]
+    services["gateway"] |= {"ports": [f"127.0.0.1:{port}:{port}" for port in ports]}
+    services["gateway"]["environment"] = {CONTAINER: "docker", **services["gateway"]["environment"]}
+    services["gateway"]["volumes"] += [
+        f"{path if path.startswith('/') else f'../../{path}'}:{posixpath.join(HOME, path)}:ro"
+        for path in tls_files(facts.policy).values()
+    ]
     for part in ("loop", "training"):
         services[part] |= {"pid": "service:gateway", "depends_on": ["gateway"]}
     services["training"] |= {"profiles": ["training"]}
     notes = (
         "docker compose --file deploy/docker/compose.yaml up --build gateway loop",
         "docker compose --file deploy/docker/compose.yaml run --rm training      # the first model",
+        "TRIMTAB_ENV chooses an environment of the policy. Variables with secrets come from this shell, or from",
+        f"--env-file FILE. Files of serving.tls are mounted; let user {USER} read them.",
         "The gateway is reached from this machine alone. Both parts see the same processes and files, as the stores in",
         "folders need.",
     )
     return yaml_file("docker", {"name": facts.slug, "services": services, "volumes": {"state": {}}}, notes=notes)
+
+
+def tls_files(policy: Policy) -> dict[str, str]:
+    """Return the paths of the files of `serving.tls` by their names in a Secret."""
+    tls = policy.serving.tls
+    found = {} if tls is None else {"tls.crt": tls.certificate, "tls.key": tls.key, "ca.crt": tls.client_ca}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _service(facts: Facts, part: Part) -> dict[str, Any]:
@@ -238,6 +256,7 @@ def _service(facts: Facts, part: Part) -> dict[str, Any]:
     return {
         "image": f"{facts.image}-{part}:${{IMAGE_TAG:-latest}}",
         "build": {"context": "../..", "dockerfile": f"{FOLDER}/{part}.Dockerfile"},
+        "environment": {"TRIMTAB_ENV": f"${{TRIMTAB_ENV:-{LOCAL}}}", **dict.fromkeys(facts.secrets)},
         "read_only": True,
         "tmpfs": ["/tmp"],
         "cap_drop": ["ALL"],
@@ -266,6 +285,11 @@ def _ignored(facts: Facts) -> str:
     key = [] if facts.policy.serving.tls is None else [facts.policy.serving.tls.key]
     lines = [*LEFT_OUT, "deploy/*", f"!{FOLDER}", *data_folders(facts), *key]
     return header("docker") + "".join(f"{line}\n" for line in lines) + region("ignored")
+
+
+def _label(text: str) -> str:
+    """Return a text as it stands in the double quotes of a LABEL."""
+    return re.sub(r'(["\\$])', r"\\\1", " ".join(text.split()))
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from trimtab.targets.docker.dockerfiles import (
     arguments,
     data_folders,
     pulse_check,
+    tls_files,
 )
 from trimtab.targets.kubernetes.chart_values import Digest, Resource, Value
 from trimtab.targets.kubernetes.deployment_facts import KEPT, LIST, OBJECT, OPTIONAL, QUANTITY, TEXT, Cluster
@@ -200,12 +201,10 @@ def _container(cluster: Cluster, part: Part, words: list[str], *, own_run: bool 
         environments = cluster.facts.policy.environments.items()
         places = [f"{folder_of(name, each)}/{kind}" for name, each in environments for kind in ("run", "online")]
         mounts += [{"name": "own", "mountPath": f"{HOME}/{place}", "subPath": place} for place in places]
-    if part == "gateway" and (tls := cluster.policy.serving.tls) is not None:
-        files = {"tls.crt": tls.certificate, "tls.key": tls.key, "ca.crt": tls.client_ca}
+    if part == "gateway":
         mounts += [
             {"name": "tls", "mountPath": posixpath.join(HOME, path), "subPath": key, "readOnly": True}
-            for key, path in files.items()
-            if path is not None
+            for key, path in tls_files(cluster.policy).items()
         ]
     return {
         "name": part,

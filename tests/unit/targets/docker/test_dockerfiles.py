@@ -91,8 +91,36 @@ def test_images_run_without_root_and_hold_neither_data_nor_keys(shape: str, tmp_
     assert dockerfiles.data_folders(facts) == (["incoming"] if shape == "several" else ["data"])
     services = yaml.safe_load(made["deploy/docker/compose.yaml"])["services"]
     assert all(each["read_only"] and each["cap_drop"] == ["ALL"] for each in services.values())
-    assert services["gateway"]["ports"] == ["127.0.0.1:8080:8080"]
+    assert services["gateway"]["ports"][0] == "127.0.0.1:8080:8080"
     assert services["loop"]["pid"] == "service:gateway"
+
+
+def test_the_compose_file_passes_on_secrets_the_environment_ports_and_certificates(tmp_path: Path) -> None:
+    tls = "\nserving: { tls: { certificate: certs/gateway.crt, key: certs/gateway.key, client_ca: /etc/ca.crt } }\n"
+    services = {
+        shape: yaml.safe_load(dockerfiles.compose(facts_of(shape, tmp_path / shape, further)))["services"]
+        for shape, further in (("several", ""), ("bikes", tls))
+    }
+    for part in dockerfiles.PARTS:
+        variables = services["several"][part]["environment"]
+        assert {name for name, value in variables.items() if value is None} == {
+            "MERGE_TOKEN", "SHOP_PASSWORD", "SLACK_TOKEN",
+        }  # fmt: skip
+        assert variables["TRIMTAB_ENV"] == "${TRIMTAB_ENV:-local}"
+    assert services["several"]["gateway"]["ports"] == ["127.0.0.1:8080:8080", "127.0.0.1:8081:8081"]
+    assert services["bikes"]["gateway"]["volumes"][-3:] == [
+        "../../certs/gateway.crt:/project/certs/gateway.crt:ro",
+        "../../certs/gateway.key:/project/certs/gateway.key:ro",
+        "/etc/ca.crt:/etc/ca.crt:ro",
+    ]
+    assert not any("certs" in each for each in services["bikes"]["loop"]["volumes"])
+
+
+def test_the_name_of_a_project_is_text_in_labels(tmp_path: Path) -> None:
+    facts = facts_of("bikes", tmp_path)
+    named = replace(facts, policy=facts.policy.model_copy(update={"project": 'a "b" $HOME \\ c'}))
+    text = dockerfiles.dockerfile(named, "gateway")
+    assert 'description="Gateway of project a \\"b\\" \\$HOME \\\\ c"' in text
 
 
 def test_the_same_project_gives_the_same_bytes(tmp_path: Path) -> None:
