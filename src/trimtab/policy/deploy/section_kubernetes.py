@@ -103,8 +103,8 @@ class Kubernetes(Section):
     """When `trimtab ingest` runs in a pod of its own, such as '0 * * * *'; left out, no CronJob is written. It needs
     stores that machines share, as `replicas.max` above 1 does; else let a trigger of the loop `run: ingest`."""
     models: str | None = Field(default=None, pattern=r"^(pvc|s3|gs|https?|hdfs)://\S+[^/\s]$")
-    """Folder in which KServe finds the models, each in MODEL/champion and MODEL/challenger; left out, models/ in the
-    project's volume."""
+    """Folder in which KServe finds the models, each in MODEL/champion and MODEL/challenger; left out, .trimtab/models
+    in the project's volume."""
     repository: str | None = Field(default=None, pattern=r"^(https?://|ssh://|git@)\S+$")
     """Repository from which Argo CD installs; left out, no Application is written. It names no password."""
 

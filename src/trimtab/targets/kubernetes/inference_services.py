@@ -7,11 +7,13 @@ an HTTPRoute; with Knative, `canaryTrafficPercent`.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from trimtab.errors import PolicyError
 from trimtab.targets.docker.dockerfiles import CONTAINER, GRPC_PORT, PORT
+from trimtab.targets.filled_templates import filled
 from trimtab.targets.kept_regions import region
 from trimtab.targets.kubernetes.chart_values import plain
 from trimtab.targets.kubernetes.deployment_facts import KEY, WHERE, Cluster
@@ -35,11 +37,16 @@ def files(cluster: Cluster) -> dict[str, str]:
     challengers = [_service(cluster, model, name, challenger=True) for model, name in names.items()]
     routes = [_route(cluster, name) for name in names.values()]
     canary = ("A challenger beside the champion, and the shares of rollout.split between them, without Knative.",)
-    return {
+    found = {
         "kserve/serving-runtime.yaml": yaml_file(TARGET, runtime(cluster)) + region("runtime"),
         "kserve/inference-services.yaml": yaml_file(TARGET, *services),
         "kserve/challengers.yaml": yaml_file(TARGET, *challengers, *routes, notes=canary),
     }
+    if cluster.asked.models is None:
+        workload = f"{cluster.facts.slug}-{'loop' if cluster.apart else 'gateway'}"
+        models = json.dumps([*names])
+        found["kserve/copy_models.py"] = filled("kserve_copy_models", MODELS=models, WORKLOAD=workload)
+    return found
 
 
 def runtime(cluster: Cluster) -> dict[str, Any]:
@@ -55,7 +62,7 @@ def runtime(cluster: Cluster) -> dict[str, Any]:
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
-        "metadata": {"name": f"{cluster.facts.slug}-{FORMAT}", "namespace": cluster.namespace},
+        "metadata": {"name": f"{cluster.facts.slug}-{FORMAT}"},
         "spec": {
             "annotations": {"prometheus.kserve.io/port": str(PORT), "prometheus.kserve.io/path": "/metrics"},
             "supportedModelFormats": [
@@ -86,10 +93,9 @@ def runtime(cluster: Cluster) -> dict[str, Any]:
 
 def _service(cluster: Cluster, model: str, name: str, *, challenger: bool = False) -> dict[str, Any]:
     asked, share = cluster.asked, cluster.policy.rollout.split.get("challenger", 0.0)
-    folder = asked.models or f"pvc://{cluster.facts.slug}-state/models"
+    folder = asked.models or f"pvc://{cluster.facts.slug}-state/state/models"
     metadata = {
         "name": f"{name}-challenger" if challenger else name,
-        "namespace": cluster.namespace,
         "labels": {"app.kubernetes.io/name": cluster.facts.slug, "trimtab.dev/model": name},
         "annotations": MODE,
     }
@@ -124,7 +130,7 @@ def _route(cluster: Cluster, name: str) -> dict[str, Any]:
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
-        "metadata": {"name": f"{name}-split", "namespace": cluster.namespace},
+        "metadata": {"name": f"{name}-split"},
         "spec": {
             "parentRefs": [{"name": (asked.gateway if asked is not None else None) or "gateway"}],
             "hostnames": [f"{name}.{asked.host if asked is not None else f'{cluster.facts.slug}.example.com'}"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -361,6 +363,35 @@ def test_trainings_that_the_loop_s_pod_cannot_start_are_refused(tmp_path: Path) 
     facts = facts_of("several", tmp_path, "\ntraining: { on: kubernetes }\n")
     with pytest.raises(PolicyError, match=r"training\.on: .* expected process, subprocess or ray"):
         manifests.files(facts)
+
+
+def test_models_are_copied_where_kserve_looks_for_them(tmp_path: Path) -> None:
+    made = manifests.files(facts_of("flights", tmp_path))
+    (service,) = documents(made, "kserve/inference-services")
+    assert (
+        service["spec"]["predictor"]["model"]["storageUri"] == "pvc://flight-delays-state/state/models/delay/champion"
+    )
+    assert "namespace" not in service["metadata"]
+    program = runpy.run_path(str(_written(made, "kserve/copy_models.py", tmp_path)))
+    archives = []
+    for number in (1, 2):
+        (tmp_path / "MLmodel").write_text(f"version {number}")
+        archives.append(str(tmp_path / f"delay-{number}.tar.gz"))
+        with tarfile.open(archives[-1], "w:gz") as archive:
+            archive.add(tmp_path / "MLmodel", "MLmodel")
+    both = [{"role": role, "archive": path} for role, path in zip(("champion", "challenger"), archives, strict=True)]
+    folder = tmp_path / "models" / "delay"
+    program["copy"](folder, both)
+    assert [(folder / each["role"] / "MLmodel").read_text() for each in both] == ["version 1", "version 2"]
+    program["copy"](folder, [{"role": "champion", "archive": archives[1]}])
+    assert (folder / "champion" / "MLmodel").read_text() == "version 2"
+    assert [each.name for each in folder.iterdir()] == ["champion"]
+
+
+def _written(made: dict[str, str], path: str, folder: Path) -> Path:
+    file = folder / Path(path).name
+    file.write_text(made[f"{FOLDER}/{path}"])
+    return file
 
 
 def test_pushed_rows_have_one_gateway(tmp_path: Path) -> None:
