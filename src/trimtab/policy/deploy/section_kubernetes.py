@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from trimtab.policy.section import Section
 from trimtab.policy.trigger_rules import Cron
@@ -91,6 +91,9 @@ class Kubernetes(Section):
     """Memory of the loop, and of the trainings that run in it."""
     storage: Storage = Storage()
     """The volume of the stores in folders."""
+    volumes: dict[str, str] = {}
+    """PersistentVolumeClaims of yours, each with the folder where all pods mount it, such as `shared: /mnt/shared`, for
+    folders of `environments` and sources outside of the project."""
     ingress: Ingress | None = None
     """Left out, the gateway is reached inside of the cluster alone."""
     callers: list[Name] = []
@@ -107,6 +110,14 @@ class Kubernetes(Section):
     in the project's volume."""
     repository: str | None = Field(default=None, pattern=r"^(https?://|ssh://|git@)\S+$")
     """Repository from which Argo CD installs; left out, no Application is written. It names no password."""
+
+    @field_validator("volumes")
+    @classmethod
+    def _mounted(cls, volumes: dict[str, str]) -> dict[str, str]:
+        for name, path in volumes.items():
+            if not re.fullmatch(LABEL, name) or not re.fullmatch(r"(/\w[\w.-]*)+", path):
+                raise ValueError(f"'{name}: {path}' is no claim and folder; expected such as shared: /mnt/shared")
+        return volumes
 
     @model_validator(mode="after")
     def _without_password(self) -> Kubernetes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from trimtab.definitions.sources import FileSource
@@ -195,7 +195,7 @@ def pulse_check(policy: Policy) -> list[str]:
     """Return a command that fails when the loop has ended no step for longer than `alerts.loop_silence`."""
     silence = policy.alerts.loop_silence / MICROS["s"]
     environments = {LOCAL: Environment(), **policy.environments}
-    pulses = [f"{HOME}/{folder_of(name, each)}/run/{PULSE}" for name, each in environments.items()]
+    pulses = [f"{posixpath.join(HOME, folder_of(name, each))}/run/{PULSE}" for name, each in environments.items()]
     code = (
         f"import os, sys, time; pulses = {pulses}; "
         f"sys.exit(not any(os.path.exists(p) and time.time() - os.stat(p).st_mtime <= {silence:g} for p in pulses))"
@@ -205,18 +205,26 @@ def pulse_check(policy: Policy) -> list[str]:
 
 def data_folders(facts: Facts) -> list[str]:
     """Return the folders of the project that sources read files from; they are mounted, not copied into images."""
-    paths = [each.path for each in facts.definitions.sources.values() if isinstance(each, FileSource)]
+    files = [each.path for each in facts.definitions.sources.values() if isinstance(each, FileSource)]
+    paths = [path for path in files if not path.startswith("/")]
     return sorted({path.strip("./").split("/")[0] for path in paths if "://" not in path and "/" in path.strip("./")})
 
 
-def check_folders(facts: Facts) -> None:
-    """Raise PolicyError for a source whose files a container cannot have at their path."""
+def check_folders(facts: Facts, mounted: Collection[str] = ()) -> None:
+    """Raise PolicyError for a source whose files a container cannot have at their path. mounted: folders of volumes."""
     for source in facts.definitions.sources.values():
-        if isinstance(source, FileSource) and source.path.startswith(("/", "~", "..")):
+        if not isinstance(source, FileSource) or lies_in(source.path, mounted):
+            continue
+        if source.path.startswith(("/", "~", "..")):
             raise PolicyError(
                 f"definitions.py: source '{source.name}' reads {source.path}, which no container has; expected a path "
                 "inside the project folder, such as data/flights, or an object store, such as s3://bucket/flights"
             )
+
+
+def lies_in(path: str, folders: Collection[str]) -> bool:
+    """Return whether a path is one of some folders or lies in one."""
+    return any(f"{posixpath.normpath(path)}/".startswith(f"{each}/") for each in folders)
 
 
 def compose(facts: Facts) -> str:

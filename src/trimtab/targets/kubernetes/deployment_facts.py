@@ -17,6 +17,7 @@ from trimtab.errors import PolicyError
 from trimtab.policy.deploy.section_kubernetes import Kubernetes
 from trimtab.policy.environments import LOCAL, ROOT, Environment
 from trimtab.policy.model import Policy
+from trimtab.targets.docker.dockerfiles import check_folders, lies_in
 from trimtab.targets.kubernetes.chart_values import BuiltIn, Either, Joined, Value
 from trimtab.targets.project_facts import Facts
 
@@ -128,16 +129,18 @@ def check(cluster: Cluster) -> None:
             f"{WHERE}: training.on: the loop's pod can start neither containers nor Jobs, so no training runs by "
             f"'{policy.training.on}' there; expected process, subprocess or ray"
         )
+    check_folders(cluster.facts, asked.volumes.values())
     environments = {LOCAL: Environment(), **policy.environments}
     exported = [name for name in environments if name != LOCAL or cluster.environment == LOCAL]
     for name, each in ((name, environments[name]) for name in exported):
         for store in STORES:
             place = getattr(each, store)
-            if place is not None and "://" not in place and place.removeprefix("./").split("/")[0] != ROOT:
-                raise PolicyError(
-                    f"{WHERE}: environments.{name}.{store}: '{place}' is on no volume; expected a folder in {ROOT}, "
-                    f"such as {ROOT}/{name}"
-                )
+            if place is None or "://" in place or lies_in(place, (ROOT, *asked.volumes.values())):
+                continue
+            raise PolicyError(
+                f"{WHERE}: environments.{name}.{store}: '{place}' is on no volume; expected a folder in {ROOT}, such "
+                f"as {ROOT}/{name}, or in one that {KEY}.volumes names"
+            )
         if asked.replicas.max > 1:
             _expect_shared(f"environments.{name}", each)
         if asked.ingress is not None and cluster.policy_in(name).serving.authentication == "none":

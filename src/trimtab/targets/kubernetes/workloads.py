@@ -148,6 +148,8 @@ def _pod(
     ]
     if own_run:
         volumes.append({"name": "own", "emptyDir": {}})
+    claims = cluster.asked.volumes
+    volumes += [{"name": f"volume-{each}"[:63], "persistentVolumeClaim": {"claimName": each}} for each in claims]
     if cluster.policy.serving.tls is not None:
         named = Value("tls.secretName", f"{cluster.facts.slug}-tls", "Secret with tls.crt, tls.key and ca.crt.", TEXT)
         volumes.append({"name": "tls", "secret": {"secretName": named, "defaultMode": 0o440}})
@@ -197,10 +199,13 @@ def _container(cluster: Cluster, part: Part, words: list[str], *, own_run: bool 
         {"name": "tmp", "mountPath": "/tmp"},
         *({"name": "state", "mountPath": f"{HOME}/{name}", "subPath": name} for name in data_folders(cluster.facts)),
     ]
+    mounts += [{"name": f"volume-{each}"[:63], "mountPath": path} for each, path in cluster.asked.volumes.items()]
     if own_run:
         environments = cluster.facts.policy.environments.items()
         places = [f"{folder_of(name, each)}/{kind}" for name, each in environments for kind in ("run", "online")]
-        mounts += [{"name": "own", "mountPath": f"{HOME}/{place}", "subPath": place} for place in places]
+        mounts += [
+            {"name": "own", "mountPath": posixpath.join(HOME, place), "subPath": place.strip("/")} for place in places
+        ]
     if part == "gateway":
         mounts += [
             {"name": "tls", "mountPath": posixpath.join(HOME, path), "subPath": key, "readOnly": True}

@@ -330,6 +330,7 @@ SHARED = "\nenvironments: { production: { metadata: postgresql://db/x, predictio
         (ASKED.format("replicas: { min: 3, max: 2 }"), "max 2 is less than min 3"),
         (ASKED.format("replicas: { max: three }"), "deploy.kubernetes.replicas.max"),
         (ASKED.format("cpu: 500MB"), "'500MB' is no number of cores; expected such as 500m or 2"),
+        (ASKED.format("volumes: { shared: mnt/shared }"), "'shared: mnt/shared' is no claim and folder"),
         (ASKED.format("ingest: 0 * * * *"), "{ on: schedule, run: ingest, cron: '0 * * * *' }"),
         (ASKED.format("ingest: hourly"), "'hourly' has 1 fields; expected five"),
         (ASKED.format("ingest: 99 * * * *"), "'99 * * * *' is no cron expression"),
@@ -392,6 +393,36 @@ def _written(made: dict[str, str], path: str, folder: Path) -> Path:
     file = folder / Path(path).name
     file.write_text(made[f"{FOLDER}/{path}"])
     return file
+
+
+def test_volumes_of_the_user_take_folders_that_environments_share(tmp_path: Path) -> None:
+    policy = """
+deploy: { kubernetes: { volumes: { shared: /mnt/shared } } }
+environments:
+  staging: { artifacts: /mnt/shared/artifacts }
+  production: { artifacts: PLACE }
+"""
+    made = manifests.files(facts_of("bikes", tmp_path / "a", policy.replace("PLACE", "/mnt/shared/artifacts")))
+    pod = kind(documents(made, "base"), "Deployment")["spec"]["template"]["spec"]
+    assert {"name": "volume-shared", "persistentVolumeClaim": {"claimName": "shared"}} in pod["volumes"]
+    for container in pod["containers"]:
+        assert {"name": "volume-shared", "mountPath": "/mnt/shared"} in container["volumeMounts"]
+    for place in ("/mnt/sharedby/artifacts", "/mnt/shared/../other"):
+        with pytest.raises(PolicyError, match=r"is on no volume; .*, or in one that deploy\.kubernetes\.volumes names"):
+            manifests.files(facts_of("bikes", tmp_path / "b", policy.replace("PLACE", place)))
+
+
+def test_files_that_a_source_reads_elsewhere_need_a_volume(tmp_path: Path) -> None:
+    facts = facts_of("flights", tmp_path)
+    object.__setattr__(facts.definitions.sources["flights"], "path", "/srv/flights")
+    with pytest.raises(PolicyError, match="source 'flights' reads /srv/flights"):
+        manifests.files(facts)
+    asked = facts.policy.deploy.kubernetes.model_copy(update={"volumes": {"rows": "/srv"}})
+    deploy = facts.policy.deploy.model_copy(update={"kubernetes": asked})
+    made = manifests.files(replace(facts, policy=facts.policy.model_copy(update={"deploy": deploy})))
+    (pod,) = (each["spec"]["template"]["spec"] for each in documents(made, "base") if each["kind"] == "Deployment")
+    assert [each["mountPath"] for each in pod["containers"][1]["volumeMounts"]][-1] == "/srv"
+    assert "/project/srv" not in str(pod)
 
 
 def test_pushed_rows_have_one_gateway(tmp_path: Path) -> None:
