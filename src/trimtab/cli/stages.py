@@ -20,6 +20,7 @@ from trimtab.app.operations.freezing import refuse_frozen
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import refuse_made_here
 from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.app.stages.feature_checks import feature_report
@@ -204,6 +205,7 @@ def run(context: Context, as_of: AsOf = None, force: Force = False) -> None:
 
     Stops at the first stage that fails.
     """
+    refuse_made_here(context.workspace, "nothing is trained, since its bundle would be made")
     refuse_frozen(context.workspace, context.definition.name, force=force)
     if not force:
         refuse_lost_views(context.workspace, context.definition.name)

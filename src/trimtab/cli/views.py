@@ -202,10 +202,10 @@ def _show_notes(console: Console, notes: Sequence[dict[str, Any]]) -> None:
         console.print(f"       and {len(notes) - SHOWN_NOTES} older ones; all of them: trimtab status --json")
 
 
-def show_revisions(console: Console, revisions: Sequence[Revision]) -> None:
-    """Print what has served and why, two lines or more a revision."""
+def show_revisions(console: Console, revisions: Sequence[Revision], *, first: str = "trimtab run") -> None:
+    """Print what has served and why, two lines or more a revision; without one `first`, the command to begin with."""
     if not revisions:
-        console.print("nothing has been deployed yet; run: trimtab run")
+        console.print(f"nothing has been deployed yet; run: {first}", soft_wrap=True)
         return
     for r in revisions:
         serves = ", ".join(f"{a.role} {a.version} ({a.weight:g} %)" for a in r.assignments)

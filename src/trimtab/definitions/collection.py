@@ -62,7 +62,9 @@ class Definitions:
                 return next(iter(self.models.values()))
             if not self.models:
                 raise DefinitionError(f"{self.path} defines no model; add one with: tt.Model(...)")
-            raise DefinitionError(f"{self.path} defines {len(self.models)} models; name one of {sorted(self.models)}")
+            raise DefinitionError(
+                f"{self.path} defines {len(self.models)} models; name one with --model: {sorted(self.models)}"
+            )
         if name not in self.models:
             raise DefinitionError(f"{self.path} has no model '{name}'.{nearest(name, self.models)}")
         return self.models[name]

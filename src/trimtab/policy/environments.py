@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -70,7 +72,22 @@ class Environment(Section):
             raise ValueError(f"approvals: {self.approvals} takes as many approvers; {named} are named")
         return self
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the environment takes promoted bundles: from one environment, or approved by people."""
+        return self.from_ is not None or self.approvals > 0
+
 
 def folder_of(name: str, environment: Environment) -> str:
     """Return the folder of an environment, from the project folder."""
     return environment.folder or (ROOT if name == LOCAL else f"{ROOT}/environments/{name}")
+
+
+def shares_records(name: str, environments: Mapping[str, Environment]) -> str | None:
+    """Return an environment that has the same records as a guarded one, which its rules would not hold back."""
+    places = {
+        each: rules.metadata or posixpath.normpath(folder_of(each, rules)) for each, rules in environments.items()
+    }
+    if not environments[name].is_guarded:
+        return None
+    return next((other for other, place in places.items() if other != name and place == places[name]), None)

@@ -25,7 +25,7 @@ from trimtab.policy.data_checks import (
 )
 from trimtab.policy.decide import Decide, Impact, Retrain
 from trimtab.policy.deploy.section_deploy import Deploy
-from trimtab.policy.environments import LOCAL, NAME, Environment
+from trimtab.policy.environments import LOCAL, NAME, Environment, shares_records
 from trimtab.policy.feature_values import Features
 from trimtab.policy.gates import Gates
 from trimtab.policy.gateway_section import Console, Serving
@@ -223,6 +223,12 @@ class Policy(Section):
             if not NAME.fullmatch(name):
                 raise ValueError(
                     f"'{name}' is no name for an environment; expected letters, digits and _ . - such as production"
+                )
+            if (shares := shares_records(name, {LOCAL: Environment(), **environments})) is not None:
+                raise ValueError(
+                    f"{name}: its records would be those of {shares}, so what serves in {shares} would serve in {name} "
+                    f"without a promotion, though {name} asks for one (from, approvals). Leave its folder out, or "
+                    "give it metadata of its own"
                 )
             if each.from_ is not None and (each.from_ == name or each.from_ not in {LOCAL, *environments}):
                 others = sorted({LOCAL, *environments} - {name})

@@ -110,6 +110,7 @@ def test_on_a_build_server_the_person_who_started_the_job_asks(tmp_path: Path, m
         (("--to", "staging"), "--to names where a bundle is to serve; add --from NAME"),
         (("--from", "stagin"), "no environment 'stagin'. Did you mean 'staging'"),
         (("--from", "local", "--to", "production"), "nothing serves for model 'delay' in local"),
+        (("--from", "staging", "--to", "staging"), "staging cannot be promoted onto itself"),
         (("--to", "production", "--version", "7"), "environment staging: no bundle 'delay/7'"),
     ],
 )
@@ -120,3 +121,17 @@ def test_what_does_not_fit_is_told(tmp_path: Path, arguments: tuple[str, ...], e
 
     assert done.returncode in (1, 2)
     assert error in done.stderr
+
+
+def test_an_environment_that_takes_promoted_bundles_names_the_promotion_first(tmp_path: Path) -> None:
+    pair, call = opened(tmp_path, approvals=1)
+    first = "trimtab promote --from staging --to production"
+
+    assert call("history", "--env", "production").stdout == f"nothing has been deployed yet; run: {first}\n"
+    refused = call("run", "--env", "production")
+    assert (refused.returncode, refused.stdout) == (1, ""), "no stage has run"
+    assert f"where only bundles serve that people have approved (environments.production.approvals): {first}" in (
+        refused.stderr
+    )
+    assert pair.production.metadata.positions()["table_version"] == 0
+    assert "run: trimtab run --env staging\n" in call("history", "--env", "staging").stdout

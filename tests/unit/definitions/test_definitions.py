@@ -396,7 +396,9 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
         wrong(two_rules, "fallback 'half' of model 'delay': the model has the fallback 'double' already; remove one"),
         wrong(lambda: collect({}).model(), "defines no model; add one with: tt.Model(...)"),
         wrong(lambda: collect({"m": model()}).model("dealy"), "has no model 'dealy'. Did you mean 'delay'?"),
-        wrong(lambda: collect({"a": model("a"), "b": model("b")}).model(), "2 models; name one of ['a', 'b']"),
+        wrong(
+            lambda: collect({"a": model("a"), "b": model("b")}).model(), "2 models; name one with --model: ['a', 'b']"
+        ),
         wrong(
             lambda: collect({"a": carrier, "b": Entity("carrier", keys=["code"])}, "definitions.py"),
             "definitions.py defines two different entities named 'carrier', at test_definitions.py:",

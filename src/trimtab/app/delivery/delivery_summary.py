@@ -199,7 +199,9 @@ def _model(workspace: Workspace, name: str, chosen: Run | None) -> ModelSummary:
     run = chosen or newest_where(metadata, Run, lambda each: each.refit_of is None, model=name)
     dataset = metadata.get(DatasetVersion, run.dataset) if run else latest(metadata, DatasetVersion, model=name)
     if dataset is None:
-        return msgspec.structs.replace(found, next="no training set yet; run: trimtab features")
+        empty = latest(metadata, TableVersion, table=workspace.model(name).examples.name) is None
+        first = "no rows yet; run: trimtab run" if empty else "no training set yet; run: trimtab features"
+        return msgspec.structs.replace(found, next=first)
     found = msgspec.structs.replace(
         found,
         dataset=dataset.id,

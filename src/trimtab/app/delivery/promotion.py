@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import msgspec
@@ -15,8 +16,9 @@ from trimtab.app.operations.promotion_requests import may_approve, request_promo
 from trimtab.app.project.locks import locked
 from trimtab.app.project.project import POLICY
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.rollout.rollouts import first_command, open_rollouts
 from trimtab.app.stages.freshness import bring_up_to_date
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import ActionError, ApprovalNeeded, NotFound, StageError, TrimtabError, UsageError
 from trimtab.features.view_versions import view_of
 from trimtab.records.data import TableVersion
@@ -43,8 +45,9 @@ def promote(
 ) -> Revision:
     """Bring a bundle of the source into service in the target.
 
-    Nothing is copied before it is approved and the values of its feature views in the target are up to date. A second
-    call with the same arguments goes on where a killed one has stopped, and changes nothing once the bundle serves.
+    The target must have rows for the bundle's views before people are asked. Nothing is copied before it is approved
+    and the values of its feature views in the target are up to date. A second call with the same arguments goes on
+    where a killed one has stopped, and changes nothing once the bundle serves.
 
     Args:
         source: the environment that has the bundle.
@@ -63,7 +66,7 @@ def promote(
         ApprovalNeeded: people have to approve it first; the request is recorded.
         ActionError: the bundle did not pass its gates, has not served for long enough, failed the smoke test or is
             damaged; the request was rejected; the model is frozen.
-        StageError: the values of a view cannot be brought up to date in the target.
+        StageError: the values of a view cannot be brought up to date in the target, such as for lack of rows.
     """
     rules = target.environment
     actor.require("developer" if rules.approvals else "approver", bundle.model)
@@ -77,12 +80,13 @@ def promote(
         return now
     expect_promotable(source, target, bundle)
     refuse_frozen(target, bundle.model, force=force)
+    views = views_to_bring(source, target, bundle)
     origin = Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest)
     if rules.approvals:
         origin = _approved(target, actor, bundle.model, origin, role, share, reason=reason, again=again)
     why = f"a second promotion of model '{bundle.model}' would take the same version"
     with locked(target, f"promotion-{bundle.model}", "trimtab promote", why=why):
-        bring_views(source, target, bundle)
+        bring_views(target, bundle, views)
         copied = copy_bundle(source, target, bundle)
         if (now := _serves(target, bundle, role)) is not None:
             return now
@@ -135,8 +139,8 @@ def bundle_to_promote(source: Workspace, model: str, version: int | None) -> Bun
     champion = None if serving is None else serving.bundle_in("champion")
     if champion is None:
         raise ActionError(
-            f"nothing serves for model '{model}' in {source.name}, so nothing can be promoted from there; run: trimtab "
-            f"run --env {source.name}, or name a version: --version"
+            f"nothing serves for model '{model}' in {source.name}, so nothing can be promoted from there; run: "
+            f"{first_command(source)}, or name a version: --version"
         )
     return source.metadata.get(Bundle, champion)
 
@@ -152,20 +156,31 @@ def refuse_shared(source: Workspace, target: Workspace) -> None:
             )
 
 
-def bring_views(source: Workspace, target: Workspace, bundle: Bundle) -> None:
-    """Bring the values of a bundle's views up to date in the target. Raises StageError, which says what to run."""
-    for id_ in bundle.views:
-        view = view_of(source.metadata.get(FeatureViewVersion, id_))
-        what = f"bundle {bundle.id} needs the view {id_} in {target.name}, whose values"
+def views_to_bring(source: Workspace, target: Workspace, bundle: Bundle) -> list[FeatureView]:
+    """Return the views of a bundle. Raises StageError where the target has no rows for one; it says what to run."""
+    views = [view_of(source.metadata.get(FeatureViewVersion, id_)) for id_ in bundle.views]
+    for view in views:
+        what = _needs(target, bundle, view)
         if view.source.name not in target.project.definitions.sources:
             raise StageError(f"{what} cannot be computed: definitions.py has no source '{view.source.name}' any more")
         if latest(target.metadata, TableVersion, table=view.source.name) is None:
             raise StageError(
                 f"{what} are absent: table '{view.source.name}' is empty there. Run: trimtab ingest --env {target.name}"
             )
+    return views
+
+
+def bring_views(target: Workspace, bundle: Bundle, views: Sequence[FeatureView]) -> None:
+    """Bring the values of a bundle's views up to date in the target. Raises StageError, which says what to run."""
+    for view in views:
         try:
             bring_up_to_date(target, view)
         except TrimtabError as error:
             raise StageError(
-                f"{what} are not up to date and cannot be: {error}. See: trimtab doctor --env {target.name}"
+                f"{_needs(target, bundle, view)} are not up to date and cannot be: {error}. See: trimtab doctor --env "
+                f"{target.name}"
             ) from error
+
+
+def _needs(target: Workspace, bundle: Bundle, view: FeatureView) -> str:
+    return f"bundle {bundle.id} needs the view {view.version_id} in {target.name}, whose values"

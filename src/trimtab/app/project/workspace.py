@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,8 +27,6 @@ from trimtab.stores.tables.contract import Tables
 
 if TYPE_CHECKING:
     import polars as pl  # the gateway opens a workspace, and does without it
-
-log = logging.getLogger(__name__)
 
 IGNORED = ".gitignore"
 STORES = ("metadata", "tables", "online", "artifacts", "predictions")
@@ -163,23 +160,20 @@ def _begin(workspace: Workspace, named: Environment) -> None:
     What an environment leaves out was in `.trimtab` once, together with the stores of `local`.
     Raises PolicyError when it seems to have used them.
     """
+    name, own = workspace.name, workspace.environment.folder
     shared = [kind for kind in STORES if getattr(named, kind) is None and _is_used(workspace.project.root, kind)]
     given = [kind for kind in STORES if getattr(named, kind) is not None]
-    if not shared:
-        return
-    name, own = workspace.name, workspace.environment.folder
-    if given and ("metadata" in shared or ("metadata" in given and any(workspace.metadata.positions().values()))):
+    if not shared or not given:
+        return  # one that leaves out all was the same as local, which it may not be any more
+    apart = named.is_guarded  # by keys that earlier releases did not know
+    if ("metadata" in shared and not apart) or ("metadata" in given and any(workspace.metadata.positions().values())):
+        keep = f"copy them into {own}" if apart else f"add folder: {ROOT}"
         where, key = workspace.project.folder / POLICY, f"environments.{name}"
         raise PolicyError(
             f"{where}:{line_of(where, key)}: {key} leaves out {', '.join(shared)}, which earlier releases had in "
-            f"{ROOT}, as for local; now they lie in a folder of the environment. To keep what it has used, add "
-            f"folder: {ROOT}. To begin with empty ones, add folder: {own}"
+            f"{ROOT}, as for local; now they lie in a folder of the environment. To keep what it has used, "
+            f"{keep}. To begin with empty ones, add folder: {own}"
         )
-    log.warning(
-        "environment %s begins with empty stores in %s; earlier releases used those of local, which are still in %s. "
-        "To go on with them, add to environments.%s: folder: %s",
-        name, own, ROOT, name, ROOT,
-    )  # fmt: skip
 
 
 def _is_used(root: Path, kind: str) -> bool:

@@ -14,6 +14,7 @@ from trimtab.bundle.manifest import verify
 from trimtab.clock import Clock
 from trimtab.control.holds import closed_until
 from trimtab.errors import ActionError, DataError, NotFound, Outdated
+from trimtab.policy.environments import LOCAL
 from trimtab.policy.rollout import Rollout
 from trimtab.records.record import Origin, Role
 from trimtab.records.serving import Assignment, Revision
@@ -306,18 +307,34 @@ def open_rollouts(workspace: Workspace, model: str, *, seen: int | None = None) 
             raise ActionError(f"bundle {bundle} is damaged, so nothing is changed: {error}. {REMEDY}") from None
 
     def admit(bundle: Bundle) -> None:
-        name, rules = workspace.name, workspace.environment
-        if rules.approvals and bundle.origin is None:
-            raise ActionError(
-                f"bundle {bundle.id} was made in {name}, where only bundles serve that people have approved "
-                f"(environments.{name}.approvals): trimtab promote --from {rules.from_ or 'NAME'} --to {name}"
-            )
+        if bundle.origin is None:
+            refuse_made_here(workspace, f"bundle {bundle.id} was made")
 
     policy = workspace.project.policy
     return Rollouts(
         workspace.metadata, policy.rollout, model, workspace.clock, inspect,
         keep=policy.kept_shadows, seen=seen, admit=admit,
     )  # fmt: skip
+
+
+def refuse_made_here(workspace: Workspace, what: str) -> None:
+    """Raise ActionError in an environment that asks for approvals, where no bundle serves that was made there.
+
+    what: the beginning of the message, such as "bundle delay/3 was made".
+    """
+    if workspace.environment.approvals:
+        raise ActionError(
+            f"{what} in {workspace.name}, where only bundles serve that people have approved "
+            f"(environments.{workspace.name}.approvals): {first_command(workspace)}"
+        )
+
+
+def first_command(workspace: Workspace) -> str:
+    """Return the command that brings a model into service in an environment."""
+    name, rules = workspace.name, workspace.environment
+    if rules.is_guarded:
+        return f"trimtab promote --from {rules.from_ or 'NAME'} --to {name}"
+    return "trimtab run" if name == LOCAL else f"trimtab run --env {name}"
 
 
 def _kept(now: Revision, assignments: Sequence[Assignment], keep: int, former: bool) -> tuple[Assignment, ...]:

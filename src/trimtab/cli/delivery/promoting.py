@@ -23,7 +23,7 @@ from trimtab.app.operations.promotion_requests import (
 from trimtab.app.project.project import open_project
 from trimtab.app.project.workspace import Workspace, in_environment
 from trimtab.app.reports.served_at import served_at
-from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.rollout.rollouts import first_command, open_rollouts
 from trimtab.cli.context import (
     ASKED,
     AskedReason,
@@ -86,6 +86,8 @@ def promote(
     comes_from = from_ or target.environment.from_
     if comes_from is None:
         raise UsageError("--to names where a bundle is to serve; add --from NAME, where it comes from")
+    if comes_from == (to or context.env):
+        raise UsageError(f"{comes_from} cannot be promoted onto itself; name another environment: --from or --to")
     source = in_environment(project, comes_from)
     bundle = promotion.bundle_to_promote(source, source.model(context.model).name, version)
     before = latest(target.metadata, Revision, model=bundle.model)
@@ -151,7 +153,7 @@ def history(
         return
     revisions = open_rollouts(ws, name).history()
     if (time := option_time("--at", at)) is None:
-        context.show(revisions, partial(show_revisions, console))
+        context.show(revisions, partial(show_revisions, console, first=first_command(ws)))
     else:
         context.show(served_at(ws, name, time), partial(show_served, console))
 

@@ -13,10 +13,11 @@ from trimtab.app.operations.actors import Actor
 from trimtab.app.operations.freezing import freeze
 from trimtab.app.operations.promotion_requests import answer_promotion, promotion_states
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.clock import ManualClock
-from trimtab.errors import ActionError, ApprovalNeeded, Forbidden, PolicyError, UsageError
+from trimtab.errors import ActionError, ApprovalNeeded, Forbidden, PolicyError, StageError, UsageError
 from trimtab.policy.reader import parse_policy
+from trimtab.records.features import FeatureViewVersion
 from trimtab.records.promotions import PromotionAnswer
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -148,6 +149,18 @@ def test_what_was_rolled_back_is_approved_anew(pair: Pair) -> None:
         pair.promote(actor=DEV)
 
 
+def test_nothing_is_asked_that_cannot_be_carried_out(pair: Pair) -> None:
+    ingesting.ingest(pair.staging)
+    pair.serve(1, views=True)
+
+    with pytest.raises(StageError, match=r"table 'orders' is empty there. Run: trimtab ingest --env production"):
+        pair.promote(actor=DEV)
+    assert promotion_states(pair.production) == []
+    ingesting.ingest(pair.production)
+    assert FIRST in waits(pair)
+    assert pair.production.online.watermark(pair.staging.metadata.find(FeatureViewVersion)[0].id) is None
+
+
 def test_only_those_who_are_named_may_approve(tmp_path: Path) -> None:
     pair = pair_with(tmp_path, approvals=1, approvers=["bob", "dev"], role="developer")
     pair.serve(1)
@@ -211,6 +224,11 @@ def test_a_bundle_serves_in_staging_for_long_enough_first(tmp_path: Path) -> Non
         ("{ from: production }", "'production' is no other environment"),
         ("{ role: viewer }", "role"),
         ("{ gateway: scores.example.com }", "gateway"),
+        ("{ approvals: 1, folder: ./.trimtab/ }", "production: its records would be those of local"),
+        (
+            "{ from: staging, folder: .trimtab/environments/staging }",
+            "production: its records would be those of staging",
+        ),
     ],
 )
 def test_rules_that_cannot_hold_are_told(rules: str, error: str) -> None:

@@ -14,6 +14,12 @@ from trimtab.errors import PolicyError, StageError
 from trimtab.policy.environments import Environment
 from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
 
+NEW = {
+    "staging": {},
+    "production": {"metadata": "sqlite:///p.db"},
+    "taking": {"from": "staging", "predictions": "log"},
+}
+
 
 def write(folder: Path, **sections: object) -> Path:
     """Write a project with these sections of the policy; return its folder."""
@@ -109,16 +115,24 @@ def test_an_environment_that_had_stores_with_local_is_not_opened_without_them(tm
         assert open_workspace(folder, "production").metadata.positions()["bundle"] == bundles
 
 
-def test_a_new_database_of_its_own_is_no_old_environment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_new_environment_begins_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     register(open_workspace(write(tmp_path)))
-    folder = write(tmp_path, environments={"staging": {}, "production": {"metadata": "sqlite:///p.db"}})
+    folder = write(tmp_path, environments=NEW)
 
     with caplog.at_level(logging.WARNING):
-        for name in ("staging", "production", "staging"):
+        for name in NEW:
             open_workspace(folder, name)
 
-    assert len(caplog.records) == 2, "each is told once"
-    assert "environment staging begins with empty stores in .trimtab/environments/staging" in caplog.text
+    assert caplog.records == []
+
+
+def test_records_that_a_guarded_environment_has_are_not_left_behind(tmp_path: Path) -> None:
+    register(open_workspace(write(tmp_path)))
+    register(open_workspace(write(tmp_path, environments={"old": {"metadata": "sqlite:///p.db"}}), "old"))
+    folder = write(tmp_path, environments={"production": {"metadata": "sqlite:///p.db", "approvals": 1}})
+
+    with pytest.raises(PolicyError, match=r"keep what it has used, copy them into \.trimtab/environments/production\."):
+        open_workspace(folder, "production")
 
 
 def test_a_password_in_a_url_stands_in_it_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
