@@ -22,6 +22,7 @@ from trimtab.app.project.workspace import open_workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 
 PIPELINE = "deploy/kubeflow/pipeline.py"
+PRODUCTION = "environments: { production: { metadata: 'postgresql://app:${DB_PASSWORD}@db/trimtab' } }\n"
 AS_OF = "2013-03-01"
 FIT = ".fit(data.X, data.y)"
 STAGES = ("ingest", "validate", "features", "train", "evaluate", "register", "deploy", "report")
@@ -40,7 +41,7 @@ def main(python: str) -> int:
 def compile_several(python: str, folder: Path) -> None:
     """Compile the pipeline of a project with two models: each stage of each is a task, and none is cached."""
     folder.mkdir()
-    (folder / "trimtab.yaml").write_text("project: Order Values\n", encoding="utf-8")
+    (folder / "trimtab.yaml").write_text(f"project: Order Values\n{PRODUCTION}", encoding="utf-8")
     (folder / "definitions.py").write_text(DEFINITIONS, encoding="utf-8")
     pipeline, platform = compiled(python, folder)
     executors = pipeline["deploymentSpec"]["executors"]
@@ -51,7 +52,11 @@ def compile_several(python: str, folder: Path) -> None:
     assert not any(each.get("cachingOptions") for each in tasks)
     mounted = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert len(mounted) == len(executors)
-    assert all(each["pvcMount"][0]["constant"] == "order-values-state" for each in mounted.values())
+    for each in mounted.values():
+        places = {mount["mountPath"]: (mount["constant"], mount["subPath"]) for mount in each["pvcMount"]}
+        assert places["/project/.trimtab"] == ("order-values-state", "state"), places
+        (secret,) = each["secretAsEnv"]
+        assert [key["envVar"] for key in secret["keyToEnv"]] == ["DB_PASSWORD"], secret
 
 
 def run_flights(python: str, folder: Path) -> None:

@@ -24,4 +24,10 @@ NONE = "import trimtab as tt\n"
 def facts(folder: Path, policy: str, definitions: str = DEFINITIONS) -> Facts:
     """Return the facts of a project with this policy and these definitions, which are written into a folder."""
     (folder / "definitions.py").write_text(definitions, encoding="utf-8")
-    return Facts(policy=parse_policy(policy), definitions=load_definitions(folder), subfolder="", version="1.2.3")
+    return Facts(
+        policy=parse_policy(policy),
+        definitions=load_definitions(folder),
+        subfolder="",
+        version="1.2.3",
+        policy_text=policy,
+    )

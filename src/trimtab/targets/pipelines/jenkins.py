@@ -24,15 +24,21 @@ Lines = Iterable[str]
 def files(facts: Facts) -> dict[str, str]:
     """Return the text of each Jenkinsfile by its path in the repository. Raises as `pipeline_of`."""
     pipeline = pipeline_of(facts)
-    made = {"Jenkinsfile": _text(_pipeline(facts, pipeline))}
+    inside = dict.fromkeys(kept.environment for job in pipeline.jobs for kept in job.keeps)
+    notes = [f"Stores of {' and '.join(inside)} lie in the workspace: run all jobs on one machine."] if inside else []
+    made = {"Jenkinsfile": _text(_pipeline(facts, pipeline), notes)}
     if pipeline.rollback is not None:
-        made["Jenkinsfile.rollback"] = _text(_rollback(facts, pipeline, pipeline.rollback))
+        if inside:
+            notes.append(
+                "This job has another workspace: give these stores places in trimtab.yaml that both jobs share."
+            )
+        made["Jenkinsfile.rollback"] = _text(_rollback(facts, pipeline, pipeline.rollback), notes)
     return {facts.from_root(name): text for name, text in made.items()}
 
 
-def _text(body: Lines) -> str:
+def _text(body: Lines, notes: Lines) -> str:
     kept = "Lines between 'trimtab: yours' and 'trimtab: end' are kept."
-    first = [f"//{line[1:]}" for line in header("jenkins", kept, verb="ci").splitlines()]
+    first = [f"//{line[1:]}" for line in header("jenkins", kept, *notes, verb="ci").splitlines()]
     return "\n".join([*first, *_block("pipeline", body)]) + "\n"
 
 
@@ -42,7 +48,10 @@ def _pipeline(facts: Facts, pipeline: Pipeline) -> Iterator[str]:
     # a newer build ends the one before it, which may wait for an approval; what it was doing can be done again
     yield from _options(facts, "disableConcurrentBuilds(abortPrevious: true)")
     if ci.schedule is not None:
-        yield from _block("triggers", [f"cron('TZ=UTC\\n{ci.schedule}')"])
+        branch = _quoted(ci.branch)  # the other branches of a multibranch pipeline have no times
+        yield from _block(
+            "triggers", [f"cron((env.BRANCH_NAME ?: {branch}) == {branch} ? 'TZ=UTC\\n{ci.schedule}' : '')"]
+        )
     yield from _block("stages", [line for job in pipeline.jobs for line in _job(facts, pipeline, job)])
 
 
@@ -75,13 +84,14 @@ def _job(facts: Facts, pipeline: Pipeline, job: Job) -> Iterator[str]:
 
 
 def _approval(job: Job, on_branch: str) -> list[str]:
-    asked = f"env.APPROVER = input(message: {_quoted(job.title + '?')}, ok: 'Deploy', submitterParameter: 'APPROVER')"
+    asked = f"message: {_quoted(job.title + '?')}, ok: 'Deploy', submitterParameter: 'APPROVER'"
+    lines = ["env.APPROVER = input(", *(f"  {line}" for line in (*_region("approval"), asked)), ")"]
     return _block(
         "stage('Approval')",
         [
             *_block("when", [on_branch]),
             *_block("options", [f"timeout(time: {APPROVAL_DAYS}, unit: 'DAYS')"]),
-            *_block("steps", _block("script", [asked])),
+            *_block("steps", _block("script", lines)),
         ],
     )
 
@@ -93,8 +103,8 @@ def _stage(facts: Facts, pipeline: Pipeline, job: Job, on_branch: str) -> Iterat
         yield from _block("when", ["beforeAgent true", "changeRequest()" if job.when == "change" else on_branch])
     yield from _block("options", [f"timeout(time: {pipeline.minutes}, unit: 'MINUTES')"])
     environment = ['PATH = "${env.WORKSPACE_TMP}/venv/bin:${env.PATH}"']
-    user = "\"${env.APPROVER ?: 'jenkins'}\"" if job.when == "approval" else "'jenkins'"
-    environment.append(f"TRIMTAB_USER = {user}")
+    person = "env.APPROVER ?: env.BUILD_USER_ID" if job.when == "approval" else "env.BUILD_USER_ID"
+    environment.append(f"TRIMTAB_USER = \"${{{person} ?: 'jenkins'}}\"")
     if job.environment is not None:
         environment += ['REASON = "commit ${env.GIT_COMMIT}"', f"TRIMTAB_ENV = {_quoted(job.environment)}"]
     environment += [f"{name} = credentials({_quoted(name)})" for name in job.secrets]

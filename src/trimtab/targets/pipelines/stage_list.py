@@ -7,7 +7,7 @@ trains in the staging environment and deploys there; the production environment 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
@@ -161,7 +161,7 @@ def _environment(facts: Facts, key: Literal["staging", "production"]) -> str | N
 
 def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production: str | None) -> Iterator[Job]:
     ci = facts.policy.deploy.ci
-    secrets = _secrets(facts)
+    secrets = _secrets(facts, LOCAL)
     prepare = tuple(Step(name=f"Prepare: {line}", run=line) for line in ci.prepare)
     linter = (Step(name="Install the linter", run="python -m pip install --quiet ruff"),) if ci.lint == RUFF else ()
     lint = (*linter, Step(name="Lint", run=ci.lint)) if ci.lint else ()
@@ -172,7 +172,9 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         Step(name="Test the project", run=f"trimtab test --junit {REPORTS}/test.xml"),
     )
     yield Job(id="check", title="Check", when="always", steps=checks, secrets=secrets)
-    comment = Step(name="Comment", run=f"trimtab summary --markdown {REPORTS}/summary.md", always=True)
+    comment = Step(
+        name="Write the text of a comment", run=f"trimtab summary --markdown {REPORTS}/summary.md", always=True
+    )
     training = (*prepare, Step(name="Ingest a sample", run=_sample(facts)), *_training(facts, models), comment)
     yield Job(id="sample", title="Train on a sample", when="change", steps=training, needs="check", secrets=secrets)
     where = staging or LOCAL
@@ -191,12 +193,13 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         steps=steps,
         needs="check",
         environment=where,
-        secrets=(*secrets, *ci.secrets.staging, *_tokens(facts, staging)),
+        secrets=_secrets(facts, where, further=(*ci.secrets.staging, *_tokens(facts, staging))),
         keeps=_kept(facts, where),
         hands=PASSED if production else None,
     )
     if staging is None or production is None:
         return
+    both = (*ci.secrets.staging, *ci.secrets.production)
     yield Job(
         id="production",
         title=f"Deploy to {production}",
@@ -209,22 +212,22 @@ def _jobs(facts: Facts, models: tuple[str, ...], staging: str | None, production
         ),
         needs="staging",
         environment=production,
-        secrets=(*secrets, *ci.secrets.staging, *ci.secrets.production, *_tokens(facts, production)),
+        secrets=_secrets(facts, staging, production, further=(*both, *_tokens(facts, production))),
         keeps=(*(replace(each, changes=False) for each in _kept(facts, staging)), *_kept(facts, production)),
         takes=PASSED,
     )
 
 
 def _rollback(facts: Facts, environments: tuple[str, ...]) -> Job:
-    ci = facts.policy.deploy.ci
-    smoke = _smoke(facts, *environments)
+    secrets, smoke = facts.policy.deploy.ci.secrets, _smoke(facts, *environments)
+    both = (*secrets.staging, *secrets.production)
     return Job(
         id="rollback",
         title="Roll back",
         when="manual",
         steps=(Step(name="Roll back", run='trimtab rollback --model "$MODEL" --reason "$REASON"'), smoke),
         environment=None,
-        secrets=(*_secrets(facts), *ci.secrets.staging, *ci.secrets.production, *_tokens(facts, *environments)),
+        secrets=_secrets(facts, *environments, further=(*both, *_tokens(facts, *environments))),
         keeps=tuple(kept for name in environments for kept in _kept(facts, name)),
     )
 
@@ -275,10 +278,14 @@ def _sample(facts: Facts) -> str:
     return line
 
 
-def _secrets(facts: Facts) -> tuple[str, ...]:
-    """Return the names of the secrets of all jobs: those of the sources, and those of the policy."""
+def _secrets(facts: Facts, *environments: str, further: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the names of the secrets of a job: of the sources, of the stores of environments, and those in ci.secrets.
+
+    further: those of ci.secrets beside the ones of all jobs.
+    """
     sources = [name for source in facts.definitions.sources.values() for name in names_in(source)]
-    return tuple(dict.fromkeys((*sources, *facts.policy.deploy.ci.secrets.jobs)))
+    places = [facts.policy.environments.get(name, Environment()).model_dump() for name in environments]
+    return tuple(dict.fromkeys((*sources, *names_in(places), *facts.policy.deploy.ci.secrets.jobs, *further)))
 
 
 def _each(models: tuple[str, ...], name: str, run: str, **reports: str) -> tuple[Step, ...]:

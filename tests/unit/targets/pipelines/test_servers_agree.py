@@ -79,13 +79,30 @@ def test_lines_of_the_user_stay_whatever_the_policy_becomes(server: str, environ
 def test_jenkins_asks_a_person_before_production_and_nothing_of_a_person_is_text_of_a_shell() -> None:
     texts = jenkins.files(facts(BOTH + "deploy: { ci: { schedule: '0 4 * * 1', runner: [linux, big] } }\n"))
     text = texts["Jenkinsfile"]
-    assert text.index("input(message: 'Deploy to production?'") < text.index("stage('Deploy to production')")
-    assert "cron('TZ=UTC\\n0 4 * * 1')" in text
+    assert text.index("message: 'Deploy to production?'") < text.index("stage('Deploy to production')")
+    assert "cron((env.BRANCH_NAME ?: 'main') == 'main' ? 'TZ=UTC\\n0 4 * * 1' : '')" in text
     assert "agent { label 'linux && big' }" in text
     assert text.count("{") == text.count("}")
     for each in texts.values():
         assert not [line for line in each.splitlines() if line.strip().startswith('sh "')]
     assert "choices: ['production', 'staging']" in texts["Jenkinsfile.rollback"]
+
+
+def test_jenkins_lets_people_say_who_may_approve_and_names_the_person_of_a_build() -> None:
+    made = jenkins.files(facts(BOTH))
+    text, mark = made["Jenkinsfile"], "            // trimtab: yours approval\n"
+    merged = merge(text, text.replace(mark, f"{mark}            submitter: 'ops',\n"), "Jenkinsfile")
+    asked = merged[merged.index("input(") : merged.index("stage('Deploy to production')")]
+    assert asked.index("submitter: 'ops',") < asked.index("message:")
+    assert """TRIMTAB_USER = "${env.APPROVER ?: env.BUILD_USER_ID ?: 'jenkins'}\"""" in text
+    assert """TRIMTAB_USER = "${env.BUILD_USER_ID ?: 'jenkins'}\"""" in made["Jenkinsfile.rollback"]
+
+
+def test_jenkins_says_which_stores_lie_in_a_workspace() -> None:
+    made = jenkins.files(facts("environments: { staging: {}, production: {} }\n"))
+    assert all("// Stores of staging and production lie in the workspace" in text for text in made.values())
+    assert "both jobs share" in made["Jenkinsfile.rollback"]
+    assert not any("workspace:" in text for text in jenkins.files(facts(BOTH)).values())
 
 
 def test_gitlab_deploys_to_production_by_hand_and_one_job_at_a_time() -> None:

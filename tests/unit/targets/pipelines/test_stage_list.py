@@ -139,6 +139,20 @@ def test_secrets_of_sources_and_policy_go_where_they_are_needed() -> None:
     assert "[console,postgres]" in pipeline.install
 
 
+def test_passwords_of_stores_go_to_the_jobs_that_open_these_stores() -> None:
+    url = "metadata: 'postgresql://app:${{{0}}}@db/x', tracking: 'https://me:${{{1}}}@mlflow'"
+    staging, production = url.format("DB", "MLFLOW"), url.format("LIVE_DB", "MLFLOW")
+    of = facts(
+        f"environments: {{ staging: {{ {staging} }}, production: {{ {production} }} }}\n"
+        "deploy: { ci: { secrets: { production: [MLFLOW] } } }\n"
+    )
+    pipeline = pipeline_of(of)
+    assert job(pipeline, "check").secrets == job(pipeline, "sample").secrets == ()
+    assert job(pipeline, "staging").secrets == ("DB", "MLFLOW")
+    assert pipeline.rollback is not None
+    assert job(pipeline, "production").secrets == pipeline.rollback.secrets == ("DB", "MLFLOW", "LIVE_DB")
+
+
 def test_a_gateway_that_the_policy_names_is_tested_with_a_token_if_it_asks_for_one() -> None:
     def smoke(environment: str) -> tuple[str, tuple[str, ...]]:
         staging = job(pipeline_of(facts(f"environments: {{ staging: {{ {environment} }} }}\n")), "staging")
