@@ -84,7 +84,8 @@ ENV PATH=/opt/trimtab/bin:$PATH \\
     PYTHONUNBUFFERED=1 \\
     TRIMTAB_CACHE=/tmp/trimtab \\
     TRIMTAB_PROJECT={home}
-USER {user}:{user}
+ARG RUN_AS={user}
+USER $RUN_AS:$RUN_AS
 {ports}STOPSIGNAL SIGTERM
 HEALTHCHECK {health}
 ENTRYPOINT ["trimtab"]

@@ -125,3 +125,9 @@ def test_what_cannot_be_is_told_before_any_text(tmp_path: Path) -> None:
         sagemaker_files.files(facts(tmp_path, f"project: {'p' * 32}\n{AWS}\n"))
     with pytest.raises(DefinitionError, match="no model to export to sagemaker"):
         sagemaker_files.files(facts(tmp_path, POLICY, NONE))
+
+
+def test_the_one_who_deploys_may_not_change_the_role_that_is_passed(tmp_path: Path) -> None:
+    statements = made(tmp_path, POLICY)["deployer-policy.json"]["Statement"]
+    actions = [action for each in statements for action in each["Action"]]
+    assert [action for action in actions if action.startswith("iam:")] == ["iam:PassRole"]

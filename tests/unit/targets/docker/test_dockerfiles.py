@@ -83,7 +83,7 @@ def test_images_run_without_root_and_hold_neither_data_nor_keys(shape: str, tmp_
     made = dockerfiles.files(facts)
     for part in dockerfiles.PARTS:
         text = made[f"deploy/docker/{part}.Dockerfile"]
-        assert {"USER 10001:10001", "STOPSIGNAL SIGTERM"} <= {*text.splitlines()}
+        assert {"ARG RUN_AS=10001", "USER $RUN_AS:$RUN_AS", "STOPSIGNAL SIGTERM"} <= {*text.splitlines()}
         assert text.count("HEALTHCHECK ") == 1
         assert "TRIMTAB_CONTAINER" not in text, "who runs the image elsewhere must be asked for tokens"
         ignored = made[f"deploy/docker/{part}.Dockerfile.dockerignore"].splitlines()
