@@ -22,9 +22,10 @@ from kit.pipeline_lines import Lines
 from kit.small_project import git
 from trimtab.app.project.workspace import open_workspace
 from trimtab.records.serving import Revision
+from trimtab.targets.pipelines.stage_list import PASSED
 
 SERVERS = ("github", "gitlab", "jenkins")
-REFERENCE = re.compile(r"\$\{env\.(?P<name>\w+)(?: \?: '(?P<otherwise>\w+)')?\}|\$(?P<plain>[A-Z_]+)")
+REFERENCE = re.compile(r"\$\{env\.(?P<name>\w+)(?: \?: env\.\w+)?(?: \?: '(?P<otherwise>\w+)')?\}|\$(?P<plain>[A-Z_]+)")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class Repository:
         checkout = self.folder.parent / "checkout"
         shutil.rmtree(checkout, ignore_errors=True)
         git(self.folder.parent, "clone", "--quiet", str(self.folder), str(checkout))
+        handed, passed = self.folder.parent / "handed", checkout / PASSED
+        if handed.exists():
+            shutil.copytree(handed, passed)
         server = {"GIT_COMMIT": git(checkout, "rev-parse", "HEAD"), "WORKSPACE_TMP": f"{checkout}@tmp", **given}
         server["CI_COMMIT_SHA"] = server["GIT_COMMIT"]
         variables = self.variables | server
@@ -91,6 +95,8 @@ class Repository:
                 break
         for line in lines.always:
             self._logged(["sh", "-e", "-c", line], log, checkout, variables, title=line)
+        if passed.exists():
+            shutil.copytree(passed, handed, dirs_exist_ok=True)
         return code, failed
 
     def _logged(
@@ -123,12 +129,23 @@ def flights_in_repository(place: Path, tools: Path, logs: Path) -> Repository:
 
 
 def _stripped(text: str, origin: Path) -> str:
-    """Return a workflow without actions; the checkout is a clone."""
+    """Return a workflow without actions; the checkout is a clone, and files are handed on beside the repository."""
     whole: dict[str, Any] = yaml.safe_load(text)
     clone = {"name": "Checkout", "run": f"git clone --quiet {origin} ."}
     for job in whole["jobs"].values():
-        job["steps"] = [clone, *(step for step in job["steps"] if "uses" not in step)]
+        handing = [_handed(step, origin.parent / "handed-by-act") for step in job["steps"]]
+        job["steps"] = [clone, *(step for step in handing if "uses" not in step)]
     return yaml.safe_dump(whole, sort_keys=False)
+
+
+def _handed(step: dict[str, Any], place: Path) -> dict[str, Any]:
+    """Return a step that hands files on as a copy; other steps as they are."""
+    folder = step.get("with", {}).get("path")
+    if folder != PASSED:
+        return step
+    taken = "download-artifact" in step["uses"]
+    source, target = (place, folder) if taken else (folder, place)
+    return {"name": step["name"], "run": f"mkdir -p {target} && cp -r {source}/. {target}"}
 
 
 def _value(found: re.Match[str], variables: Mapping[str, str]) -> str:
