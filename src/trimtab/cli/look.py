@@ -22,6 +22,7 @@ from trimtab.app.reports.status import status as read_status
 from trimtab.app.reports.store_checks import RepairResult
 from trimtab.app.reports.store_checks import repair as mend
 from trimtab.app.reports.version_comparison import compare_versions
+from trimtab.app.rollout.rollouts import first_command
 from trimtab.cli.context import Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import console, say, write_file
 from trimtab.cli.views import show_comparison, show_lineage, show_status
@@ -40,7 +41,8 @@ def status(context: Context) -> None:
 
     Lists who serves in which role and since when, the last windows, open reviews and money.
     """
-    context.show(read_status(context.workspace), partial(show_status, console))
+    ws = context.workspace
+    context.show(read_status(ws), partial(show_status, console, first=first_command(ws)))
 
 
 @app.verb()

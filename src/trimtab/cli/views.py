@@ -82,8 +82,8 @@ def show_decisions(console: Console, decisions: Sequence[Decision]) -> None:
     console.print(made)
 
 
-def show_status(console: Console, found: dict[str, Any]) -> None:
-    """Print the state of a project."""
+def show_status(console: Console, found: dict[str, Any], *, first: str = "trimtab run") -> None:
+    """Print the state of a project. first: the command that brings a model into service."""
     gateway = found["gateway"]
     console.print(f"[bold]{escape(found['project'])}[/]  gateway: {gateway['url'] if gateway else 'not running'}")
     for name, trouble in (gateway["troubles"] if gateway else {}).items():
@@ -100,7 +100,7 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         for a in model["serving"]:
             role = f"{a['role']}, champion before" if a["kept"] else a["role"]
             made.add_row(role, a["bundle"], f"{a['weight']:g} %", a["since"][:19].replace("T", " "))
-        console.print(made if model["serving"] else f"model {name}: nothing is deployed yet; run: trimtab run")
+        console.print(made if model["serving"] else f"model {name}: nothing is deployed yet; run: {first}")
         _show_windows(console, model["windows"])
         if model["frozen"]:
             console.print(f"[red]frozen[/] {escape(model['frozen'])}", soft_wrap=True)

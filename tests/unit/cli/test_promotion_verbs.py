@@ -128,6 +128,8 @@ def test_an_environment_that_takes_promoted_bundles_names_the_promotion_first(tm
     first = "trimtab promote --from staging --to production"
 
     assert call("history", "--env", "production").stdout == f"nothing has been deployed yet; run: {first}\n"
+    assert f"nothing is deployed yet; run: {first}" in call("status", "--env", "production").stdout
+    assert f"nothing yet; run: {first}" in call("summary", "--env", "production").stdout
     refused = call("run", "--env", "production")
     assert (refused.returncode, refused.stdout) == (1, ""), "no stage has run"
     assert f"where only bundles serve that people have approved (environments.production.approvals): {first}" in (

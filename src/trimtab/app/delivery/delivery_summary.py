@@ -14,7 +14,7 @@ import msgspec
 
 from trimtab.app.delivery.stage_journal import StageEntry, entries_of_pipeline
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.rollout.rollouts import first_command, open_rollouts
 from trimtab.app.runs.found_run import find_run, judged_run
 from trimtab.metric_catalog import METRICS
 from trimtab.records.data import CheckReport, TableVersion
@@ -200,8 +200,9 @@ def _model(workspace: Workspace, name: str, chosen: Run | None) -> ModelSummary:
     dataset = metadata.get(DatasetVersion, run.dataset) if run else latest(metadata, DatasetVersion, model=name)
     if dataset is None:
         empty = latest(metadata, TableVersion, table=workspace.model(name).examples.name) is None
-        first = "no rows yet; run: trimtab run" if empty else "no training set yet; run: trimtab features"
-        return msgspec.structs.replace(found, next=first)
+        if empty or workspace.environment.is_guarded:
+            return msgspec.structs.replace(found, next=f"nothing yet; run: {first_command(workspace)}")
+        return msgspec.structs.replace(found, next="no training set yet; run: trimtab features")
     found = msgspec.structs.replace(
         found,
         dataset=dataset.id,

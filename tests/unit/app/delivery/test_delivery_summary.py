@@ -30,7 +30,7 @@ def two_runs(two_runs: TwoRuns, tmp_path: Path) -> TwoRuns:
 def test_a_project_without_anything_says_what_comes_first(tmp_path: Path) -> None:
     found = delivery_summary(make_multiclass(tmp_path / "project"), "local")
     assert (found.verdict, found.problems) == ("incomplete", ())
-    assert found.models[0].next == "no rows yet; run: trimtab run"
+    assert found.models[0].next == "nothing yet; run: trimtab run"
     assert "parcels: 0 rows, not checked: no rows yet" in "\n".join(lines(found))
 
 
