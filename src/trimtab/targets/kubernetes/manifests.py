@@ -35,7 +35,10 @@ Gateway and loop of project {project}. The Secret `{secret}` with the variables 
 
 ```sh
 helm install {slug} deploy/kubernetes/chart --namespace {namespace} --create-namespace --set image.tag=TAG
+{first}
 ```
+
+A release trains nothing. The second line makes the first model, once the sources have their rows.
 
 {table}"""
 
@@ -80,6 +83,7 @@ def _chart(cluster: Cluster, resources: list[Resource]) -> dict[str, str]:
         "keywords": ["mlops", "trimtab"],
     }
     readme = _README.format(
+        first=_first_model(cluster),
         namespace=cluster.namespace,
         project=facts.policy.project,
         secret=cluster.asked.secret or f"{facts.slug}-secrets",
@@ -96,6 +100,14 @@ def _chart(cluster: Cluster, resources: list[Resource]) -> dict[str, str]:
         **{f"templates/{each.file}.yaml": header(TARGET) + template(each) for each in resources},
     }
     return {f"{FOLDER}/chart/{path}": text for path, text in texts.items()}
+
+
+def _first_model(cluster: Cluster) -> str:
+    """Return the command that trains in the cluster: where the stores are in folders, in the pod of the gateway."""
+    kubectl, slug = f"kubectl --namespace {cluster.namespace}", cluster.facts.slug
+    if cluster.apart:
+        return f"{kubectl} create job first --from=cronjob/{slug}-training"
+    return f"{kubectl} exec deploy/{slug}-gateway --container loop -- trimtab run"
 
 
 def _base(cluster: Cluster, resources: list[Resource]) -> dict[str, str]:

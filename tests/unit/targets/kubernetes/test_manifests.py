@@ -251,6 +251,8 @@ def test_stores_in_folders_have_one_pod_with_one_view_of_processes(tmp_path: Pat
     pod = deployment["template"]["spec"]
     assert pod["shareProcessNamespace"] is True
     assert [each["name"] for each in pod["containers"]] == ["gateway", "loop"]
+    readme = manifests.files(project("flights", tmp_path))[f"{FOLDER}/chart/README.md"]
+    assert "exec deploy/flight-delays-gateway --container loop -- trimtab run\n" in readme
     assert "HorizontalPodAutoscaler" not in {each["kind"] for each in objects}
     assert not {"Job", "CronJob"} & {each["kind"] for each in objects}, "it would not see the processes of the pod"
 
