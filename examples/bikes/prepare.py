@@ -77,6 +77,9 @@ def weather(table: pl.DataFrame) -> pl.DataFrame:
 
 def write(folder: Path) -> None:
     """Write the Parquet files: rides by local month, weather as a whole."""
+    if folder.is_dir() and any(folder.iterdir()):
+        print(f"kept as it is: {folder}; remove it to make the data again")
+        return
     table = hours(pl.read_csv(package_data() / "Bikeshare.csv"))
     draft = folder.with_name(folder.name + ".draft")  # renamed when it is complete
     shutil.rmtree(draft, ignore_errors=True)

@@ -117,6 +117,9 @@ def weather(raw: pl.DataFrame) -> pl.DataFrame:
 
 def write(folder: Path) -> None:
     """Write the Parquet files: flights by local month of scheduled departure, weather as a whole."""
+    if folder.is_dir() and any(folder.iterdir()):
+        print(f"kept as it is: {folder}; remove it to make the data again")
+        return
     source = package_data()
     with zipfile.ZipFile(io.BytesIO((source / "flights.csv.zip").read_bytes())) as archive:
         raw = read_csv(archive.read("flights.csv"))

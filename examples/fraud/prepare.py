@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -302,7 +303,12 @@ def write(folder: Path, scenario: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--scenario", choices=SCENARIOS, default="takeover")
+    parser.add_argument("--scenario", choices=SCENARIOS, help="takeover by default")
     parser.add_argument("--into", type=Path, default=Path(__file__).resolve().parent / "data")
     given = parser.parse_args()
-    write(given.into, given.scenario)
+    if not given.into.is_dir() or not any(given.into.iterdir()):
+        write(given.into, given.scenario or "takeover")
+    elif given.scenario is None:
+        print(f"kept as it is: {given.into}; remove it to make the data again")
+    else:
+        sys.exit(f"--scenario {given.scenario}: {given.into} has data already; remove it first, or name another --into")

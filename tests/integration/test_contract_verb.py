@@ -10,7 +10,8 @@ from kit.contract_projects import break_trainer, make_loans
 
 
 def test_a_broken_trainer_fails_its_model_and_the_other_one_is_served(tmp_path: Path) -> None:
-    project, report = make_loans(tmp_path / "project"), tmp_path / "report.xml"
+    project = make_loans(tmp_path / "project")
+    report = project / ".trimtab" / "ci" / "test.xml"
     break_trainer(project, "risk", r"raise KeyError('no such\ncolumn')")
     done = typed("test", "-p", project, "--rows", "150", "--junit", report, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -26,6 +27,6 @@ def test_a_broken_trainer_fails_its_model_and_the_other_one_is_served(tmp_path: 
         "skip    0.0 s  project: tests: the project has no folder tests/",
     ):
         assert line in done.stdout
-    assert not (project / ".trimtab").exists()
+    assert sorted(path.name for path in (project / ".trimtab").iterdir()) == [".gitignore", "ci"]
     suite = ElementTree.parse(report).getroot()[0]
     assert (suite.get("failures"), suite.get("tests")) == ("1", str(len(lines)))

@@ -78,6 +78,11 @@ class Environment(Section):
         return self.from_ is not None or self.approvals > 0
 
 
+def env_option(name: str) -> str:
+    """Return what a command that is shown needs after it to open an environment: nothing for `local`."""
+    return "" if name == LOCAL else f" --env {name}"
+
+
 def folder_of(name: str, environment: Environment) -> str:
     """Return the folder of an environment, from the project folder."""
     return environment.folder or (ROOT if name == LOCAL else f"{ROOT}/environments/{name}")

@@ -49,6 +49,8 @@ class FiredTrigger(msgspec.Struct, frozen=True, kw_only=True):
     """Of a merge: the pattern of the branch that counts; None: the trigger is not about merges."""
     secret: str | None = None
     """Name of the environment variable with the secret of its webhook."""
+    option: str = ""
+    """What commands about its events need to find the environment, such as " --env production"."""
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):

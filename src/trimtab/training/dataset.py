@@ -267,7 +267,7 @@ def _categories(rows: pl.DataFrame, types: Mapping[str, str]) -> dict[str, tuple
 def _span(start: datetime | None, as_of: datetime) -> str:
     """Return which rows were requested, for messages."""
     known = f"known by {as_of:%Y-%m-%d %H:%M} UTC"
-    return known if start is None else f"from {start:%Y-%m-%d %H:%M} on (training.history) and {known}"
+    return known if start is None else f"from {start:%Y-%m-%d %H:%M} on (training.history, or --last) and {known}"
 
 
 def _canonical(
@@ -336,7 +336,8 @@ def _split(
         labels = f"{len(labelled)} labelled examples among {len(rows)} rows" if of.needs_labels else f"{len(rows)} rows"
         raise StageError(
             f"{name} has {labels} {span}; training.min_examples asks for {min_examples}. Ingest more "
-            f"{'labels' if of.needs_labels else 'rows'}, take a longer training.history, or lower min_examples"
+            f"{'labels' if of.needs_labels else 'rows'}, take a longer training.history (of a sample: --last), or "
+            "lower min_examples"
         )
     times, y = usable[TIMESTAMP].to_physical().to_numpy(), usable[LABEL].fill_null(float("nan")).to_numpy()
     split_at = split_time(times, y, model, share, classes)

@@ -47,8 +47,8 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
         except (Exception, SystemExit) as error:  # user code may raise anything
             kind = type(error).__name__
             raise TrainerFailed(
-                f"{_place(model, error)}: the trainer of model '{model.name}' failed: {kind}: {error}"
-                f"{_unknown_parameter(model, error, params)}{_without_values(data)}"
+                f"{_place(model, error)}: the trainer of model '{model.name}' failed: {_without_values(data)}"
+                f"{kind}: {error}{_unknown_parameter(model, error, params)}"
             ) from error
     if isinstance(estimator, type) or not (hasattr(estimator, "predict") or is_module(estimator)):
         kind = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
@@ -89,7 +89,9 @@ def _without_values(data: Dataset) -> str:
         return ""
     names = [name for name, empty in zip(data.feature_names, np.isnan(matrix).all(axis=0), strict=True) if empty]
     some = ", ".join(f"'{name}'" for name in names[:5])
-    return f". Null in all {len(matrix):,} training rows, which some estimators refuse: {some}" if names else ""
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    null = f"null in all {len(matrix):,} training rows, which some estimators refuse: {some}{more}. The trainer said: "
+    return null if names else ""
 
 
 def _unknown_parameter(model: Model, error: BaseException, params: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from trimtab.app.project.process_files import is_running
 from trimtab.app.project.requirements import require_packages
 from trimtab.app.project.workspace import Workspace
 from trimtab.definitions.push_source import PushSource
+from trimtab.policy.environments import env_option
 from trimtab.policy.model import Policy
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement, GatewayConfig
 from trimtab.serving.worker_options import Fallbacks, FiredTrigger, PushedSource, Tls, WorkerOptions
@@ -57,7 +58,7 @@ def gateway_config(
             kpis=pushed_kpis(workspace),
             sources=pushed_sources(workspace),
             models=tuple(workspace.project.definitions.models),
-            triggers=fired_triggers(policy),
+            triggers=fired_triggers(policy, workspace.name),
         ),
         run_folder=workspace.run_folder,
         workers=workers or serving.workers,
@@ -123,10 +124,15 @@ def pushed_sources(workspace: Workspace) -> tuple[PushedSource, ...]:
     )
 
 
-def fired_triggers(policy: Policy) -> tuple[FiredTrigger, ...]:
-    """Return the triggers, which clients may fire whatever else they start by."""
+def fired_triggers(policy: Policy, environment: str) -> tuple[FiredTrigger, ...]:
+    """Return the triggers of an environment, which clients may fire whatever else they start by."""
     return tuple(
-        FiredTrigger(name=name, branch=rule.branch if rule.on == "merge" else None, secret=rule.secret)
+        FiredTrigger(
+            name=name,
+            branch=rule.branch if rule.on == "merge" else None,
+            secret=rule.secret,
+            option=env_option(environment),
+        )
         for name, rule in policy.triggers.items()
     )
 

@@ -31,6 +31,7 @@ from trimtab.app.stages.feature_checks import check_features, require_fresh
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.stages.gate_inputs import compared_with, gate_inputs, held_out_evidence
 from trimtab.app.stages.no_examples import no_examples
+from trimtab.app.stages.sampled_sources import sample_start
 from trimtab.app.stages.served_features import training_rows
 from trimtab.app.stages.training_plan import previous_estimator, training_key, training_plan
 from trimtab.bundle.signature import sign
@@ -120,6 +121,8 @@ def snapshot(
     require_fresh(workspace, tables, as_of=as_of)
     materialise(workspace, definition)
     start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
+    if (sampled := sample_start(workspace, definition.examples)) is not None:
+        start = sampled if start is None else max(start, sampled)
     keep = kept_columns(workspace.project, definition)
     scan = workspace.scan({name: version.version for name, version in tables.items()}, as_of=as_of)
     without = _left_out(workspace, model, as_of=as_of, judged_until=judged_until)

@@ -2,12 +2,14 @@
 
 A stretch of time is taken rather than random rows, because windows of features need the rows around them. Every source
 goes back as far as the windows over it need; one that features read without end, or that checks refer to, is taken
-whole. A table that holds a sample takes no other rows: a part of the rows never becomes all of them by mistake.
+whole. The examples of training sets begin with the stretch, as the rows before it are there for windows alone. A table
+that holds a sample takes no other rows: a part of the rows never becomes all of them by mistake.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -27,6 +29,9 @@ from trimtab.features.table_columns import NEVER, micros
 from trimtab.features.view_windows import longest_window
 from trimtab.records.data import TableVersion
 from trimtab.stores.metadata.contract import latest
+from trimtab.units import MICROS
+
+START = "from %Y-%m-%d %H:%M UTC"
 
 
 class FileRows:
@@ -145,8 +150,8 @@ def ingest_last(workspace: Workspace, last: int, name: str | None = None, *, row
     newest = max((newest_time(readers[each]) for each in examples if each in readers), default=None)
     if newest is None:
         raise UsageError("--last ends with the newest example of a model, and no model has its examples in files")
-    start, looks_back = newest - last, needs(workspace)
-    label = f"from {from_micros(start):%Y-%m-%d %H:%M} UTC"
+    start, looks_back = (newest - last) // MICROS["m"] * MICROS["m"], needs(workspace)
+    label = from_micros(start).strftime(START)
     done: list[Ingested] = []
     for source in referenced_first(workspace, chosen_sources(workspace, name)):
         if not isinstance(source, FileSource):
@@ -160,6 +165,14 @@ def ingest_last(workspace: Workspace, last: int, name: str | None = None, *, row
             taken = take_sample(workspace, source, frame, label)
             done.extend([] if taken is None else [replace(taken, unit="batch")])
     return done
+
+
+def sample_start(workspace: Workspace, source: Source) -> datetime | None:
+    """Return when the stretch of `ingest_last` begins that the table of a source holds; None where it holds none."""
+    state = workspace.tables.state(source.name) or ""
+    if not state.startswith(f"{SAMPLE}from "):
+        return None
+    return datetime.strptime(state, f"{SAMPLE}{START}").replace(tzinfo=UTC)
 
 
 def newest_time(reader: FileRows) -> int:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from trimtab.app.delivery.contract_test import test_contract
 from trimtab.app.delivery.outcomes import Checks, Outcome, exit_code, junit_of
 from trimtab.app.delivery.own_tests import run_own_tests
+from trimtab.app.project.workspace import hide_from_git
 from trimtab.cli.context import Context, Verbs, print_json
 from trimtab.cli.terminal import console, write_file
 from trimtab.clock import SystemClock
@@ -59,6 +60,7 @@ def finish(context: Context, outcomes: Sequence[Outcome], title: str, file: Path
         write_file(
             "--junit", file, junit_of(title, context.env, outcomes, SystemClock().now()).decode(), make_folder=True
         )
+        hide_from_git(context.project)  # of a report in .trimtab
     if context.json:
         print_json(outcomes)
     else:

@@ -16,6 +16,7 @@ from trimtab.cli.context import ASKED, Context, Reason, Verbs
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import table
 from trimtab.errors import UsageError
+from trimtab.policy.environments import env_option
 from trimtab.policy.trigger_rules import ACTIONS
 from trimtab.records.control import TriggerEvent
 
@@ -67,7 +68,7 @@ def trigger(
 def _show_fired(context: Context, event: TriggerEvent) -> None:
     runs = read_progress(context.workspace.run_folder) is not None
     say(f"{event.id} is kept; {'the loop acts on it' if runs else 'trimtab up does not run: the next one acts on it'}")
-    say(f"see      trimtab trigger show {event.name} --id {event.key}")
+    say(f"see      trimtab trigger show {event.name} --id {event.key}{env_option(context.workspace.name)}")
 
 
 def _show_triggers(found: Sequence[ListedTrigger]) -> None:

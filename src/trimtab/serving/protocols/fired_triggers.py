@@ -113,7 +113,7 @@ def routes(gateway: Gateway) -> list[Route]:
         except OSError as error:
             raise Refused(503, f"the event could not be written: {error}") from error
         detail = "the loop acts on it" if gateway.is_steered() else KEPT
-        see = f"trimtab trigger show {name} --id {event.id}"
+        see = f"trimtab trigger show {name} --id {event.id}{trigger.option}"
         return Answer(202, _encode(Fired(name, True, event.id, detail, see)), JSON)
 
     commit = "3f1a9c07d2b84e6f90a1b2c3d4e5f60718293a4b"

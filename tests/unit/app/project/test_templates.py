@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,24 @@ def test_a_project_in_a_repository_stays_in_it_unless_it_is_ignored(tmp_path: Pa
         (tmp_path / name / "definitions.py").write_text("x = 1\n")
     assert history.begin(tmp_path / "demo")
     assert not history.begin(tmp_path / "model")
+
+
+def test_a_new_project_keeps_stores_and_made_data_out_of_version_control(tmp_path: Path) -> None:
+    for name in templates.names():
+        folder = tmp_path / name
+        (folder / "data").mkdir(parents=True)
+        assert ".gitignore" in templates.init(name, folder)
+        ignored = (folder / ".gitignore").read_text().split()
+        assert ".trimtab/" in ignored
+        assert ("data/" in ignored) == (folder / "prepare.py").exists()
+
+
+@pytest.mark.parametrize("name", ["bikes", "flights", "fraud"])
+def test_data_that_is_there_is_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.csv").write_text("a\n1\n")
+    shutil.copy(templates.IN_REPOSITORY / name / "prepare.py", tmp_path)
+    done = subprocess.run([sys.executable, "prepare.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "kept as it is" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "prepare.py"]
+    assert (tmp_path / "data" / "mine.csv").exists()

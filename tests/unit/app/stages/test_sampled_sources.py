@@ -12,8 +12,10 @@ from kit.commands import typed
 from kit.contract_projects import change, make_loans
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import ingesting
+from trimtab.app.stages.pipeline import snapshot
 from trimtab.app.stages.sampled_sources import ingest_last, needs
 from trimtab.errors import UsageError
+from trimtab.training.dataset import load
 from trimtab.units import micros
 
 
@@ -72,3 +74,17 @@ def test_the_verb_says_what_it_took_and_what_is_wrong(workspace: Workspace) -> N
     assert "ingest    loans: 145 rows from 1 batch" in done.stdout
     assert "'2 weeks' is" in typed("ingest", "-p", folder, "--last", "2 weeks", check=False).stderr
     assert typed("ingest", "loans", "-p", folder, "--last", "2d", "--rebuild", check=False).returncode == 2
+
+
+def test_a_training_begins_with_the_stretch_where_windows_need_rows_before_it(workspace: Workspace) -> None:
+    """Other sources have no rows for the examples before it, so their features would be null."""
+    change(workspace.project.folder, 'tt.mean("rate", "3d")', 'tt.last("rate")')
+    (workspace.project.folder / "trimtab.yaml").write_text("project: loans\ntraining: { min_examples: 10 }\n")
+    workspace = open_workspace(workspace.project.folder)
+    ingest_last(workspace, micros("2d"))
+    newest = workspace.tables.scan("loans").select(pl.col("asked_at").max()).collect().item()
+    dataset = snapshot(workspace, "loss", as_of=newest + timedelta(days=60))
+    rows = load(dataset, workspace.artifacts).frame
+    assert dataset.start == (newest - timedelta(days=2)).replace(second=0, microsecond=0)
+    assert rows["timestamp"].min() >= dataset.start
+    assert 0 < rows.height < workspace.tables.scan("loans").select(pl.len()).collect().item()

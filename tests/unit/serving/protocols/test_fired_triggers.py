@@ -28,7 +28,7 @@ PRICES, MERGED, SIGNED = "/v1/triggers/prices", "/v1/triggers/merged", "/v1/trig
 COMMIT = "3f1a9c07d2b84e6f90a1b2c3d4e5f60718293a4b"
 SECRET, KEY = "tt_" + "1" * 64, "of the webhook"
 RULES = (
-    FiredTrigger(name="prices"),
+    FiredTrigger(name="prices", option=" --env production"),
     FiredTrigger(name="merged", branch="main"),
     FiredTrigger(name="releases", branch="release/*"),
     FiredTrigger(name="signed", branch="main", secret="HOOK"),
@@ -91,7 +91,7 @@ def test_an_event_is_on_disk_when_the_answer_says_where_to_see_it(gate: Served, 
     assert reply.status == 202
     found = reply.json()
     assert (found["trigger"], found["accepted"], found["id"]) == ("prices", True, "prices-11")
-    assert found["see"] == "trimtab trigger show prices --id prices-11"
+    assert found["see"] == "trimtab trigger show prices --id prices-11 --env production"
     assert found["detail"].startswith("kept: `trimtab up` does not run")
     gate.gateway.is_steered = lambda: True
     assert gate.browser.post(PRICES, b"").json()["detail"] == "the loop acts on it"
