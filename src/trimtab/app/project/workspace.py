@@ -148,15 +148,15 @@ def in_environment(project: Project, name: str, clock: Clock | None = None) -> W
         for folder in (each for each in (project.root, workspace.root) if not each.is_dir()):
             folder.mkdir(parents=True)
             (folder / IGNORED).write_text("*\n", encoding="utf-8")  # or every run has a changed tree
-    hide_from_git(project)  # a pipeline has put files into the folder before
+    hide_from_git(project.root)  # a pipeline has put files into the folder before
     return workspace
 
 
-def hide_from_git(project: Project) -> None:
+def hide_from_git(root: Path) -> None:
     """Write the .gitignore of the folder of stores, if the folder is there without one."""
-    if project.root.is_dir() and not (project.root / IGNORED).exists():
+    if root.is_dir() and not (root / IGNORED).exists():
         with suppress(OSError):
-            (project.root / IGNORED).write_text("*\n", encoding="utf-8")
+            (root / IGNORED).write_text("*\n", encoding="utf-8")
 
 
 def _begin(workspace: Workspace, named: Environment) -> None:

@@ -16,6 +16,7 @@ from trimtab.app.project.workspace import hide_from_git
 from trimtab.cli.context import Context, Verbs, print_json
 from trimtab.cli.terminal import console, write_file
 from trimtab.clock import SystemClock
+from trimtab.policy.environments import ROOT
 from trimtab.units import plural
 
 app = Verbs()
@@ -60,7 +61,7 @@ def finish(context: Context, outcomes: Sequence[Outcome], title: str, file: Path
         write_file(
             "--junit", file, junit_of(title, context.env, outcomes, SystemClock().now()).decode(), make_folder=True
         )
-        hide_from_git(context.project)  # of a report in .trimtab
+        hide_from_git(context.project / ROOT)  # of a report in .trimtab
     if context.json:
         print_json(outcomes)
     else:
