@@ -67,7 +67,8 @@ def trigger(
 
 def _show_fired(context: Context, event: TriggerEvent) -> None:
     runs = read_progress(context.workspace.run_folder) is not None
-    say(f"{event.id} is kept; {'the loop acts on it' if runs else 'trimtab up does not run: the next one acts on it'}")
+    acts = "the loop acts on it" if runs else "the loop of trimtab up does not run yet, and acts on it when it begins"
+    say(f"{event.id} is kept; {acts}")
     say(f"see      trimtab trigger show {event.name} --id {event.key}{env_option(context.workspace.name)}")
 
 

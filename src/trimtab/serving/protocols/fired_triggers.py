@@ -39,7 +39,7 @@ SIGNATURE, GITLAB_TOKEN = b"x-hub-signature-256", b"x-gitlab-token"
 GITHUB_EVENT, GITLAB_EVENT = b"x-github-event", b"x-gitlab-event"
 KEY_HEADERS = (b"idempotency-key", b"x-github-delivery", b"x-gitlab-event-uuid")
 OWN_PROOFS = (b"authorization", b"x-api-key")
-KEPT = "kept: `trimtab up` does not run; it acts on this event when it starts"
+KEPT = "kept: the loop of `trimtab up` does not run, or has not begun yet; it acts on this event when it begins"
 NOT_SIGNED = (
     "the webhook is not signed with the secret of this trigger; give GitHub or GitLab the value of the environment "
     "variable that triggers.NAME.secret names, or send a token with the verb 'trigger'"

@@ -92,7 +92,7 @@ def test_an_event_is_on_disk_when_the_answer_says_where_to_see_it(gate: Served, 
     found = reply.json()
     assert (found["trigger"], found["accepted"], found["id"]) == ("prices", True, "prices-11")
     assert found["see"] == "trimtab trigger show prices --id prices-11 --env production"
-    assert found["detail"].startswith("kept: `trimtab up` does not run")
+    assert found["detail"].startswith("kept: the loop of `trimtab up` does not run, or has not begun yet")
     gate.gateway.is_steered = lambda: True
     assert gate.browser.post(PRICES, b"").json()["detail"] == "the loop acts on it"
     first, second = waiting(tmp_path)
