@@ -15,6 +15,7 @@ from integration.gateway_project import GatewayProject
 from kit.decisions import decide
 from trimtab.app.rollout import aliases
 from trimtab.cli import freeze, look, loop, rollout, stages
+from trimtab.cli.delivery import promoting
 from trimtab.errors import ActionError, DefinitionError, UsageError
 from trimtab.records.control import Freeze, Resolution
 from trimtab.records.serving import Revision
@@ -71,7 +72,7 @@ def test_a_freeze_names_a_model_of_the_project_and_a_reason(project: GatewayProj
     ("app", "arguments"),
     [
         (rollout.app, ["deploy", "--version", "2"]),
-        (rollout.app, ["promote"]),
+        (promoting.app, ["promote"]),
         (rollout.app, ["step"]),
         (loop.app, ["retrain"]),
         (loop.app, ["approve", "delay/decision/1", "--reason", "yes"]),
