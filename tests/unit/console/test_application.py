@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from fastapi import FastAPI, Response
 
@@ -134,3 +137,12 @@ def test_a_kept_page_is_never_shown_to_another_reader(guarded: Workspace, secret
 )
 def test_numbers_and_times_that_are_out_of_range_are_told(workspace: Workspace, path: str) -> None:
     assert browser(workspace).get(path).status_code == 422
+
+
+def test_the_console_loads_no_library_of_data_or_models() -> None:
+    code = (
+        "import sys, trimtab.console.application; print([name for name in ('polars', 'pandas', 'sklearn', 'pyarrow', "
+        "'onnxruntime', 'mlflow', 'deltalake') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

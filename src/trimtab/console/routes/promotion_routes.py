@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from trimtab import units
-from trimtab.app.delivery.promotion_program import order_promotion
+from trimtab.app.delivery.promotion_order import order_promotion
 from trimtab.app.operations.promotion_requests import PromotionVerdict, answer_promotion, promotion_states
 from trimtab.console.access import Visitor
 from trimtab.console.changes import Change, ForcedChange
