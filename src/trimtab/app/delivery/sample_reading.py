@@ -125,8 +125,8 @@ class SampleReading:
     def _newest(self, source: Source) -> pl.DataFrame:
         """Return the newest rows of a source that no model needs."""
         project = self._workspace.project
-        late = isinstance(source, FileSource) and source.name in late_sources(project.definitions)
-        if late and not has_files(source, project.folder):  # type: ignore[arg-type]  # a FileSource
+        late = source.name in late_sources(project.definitions)
+        if late and isinstance(source, FileSource) and not has_files(source, project.folder):
             raise Skipped("no file yet: outcomes come after predictions")
         frame = self._read(source, lambda rows: rows.height >= self._rows)
         at = event_times(frame, source)

@@ -16,11 +16,11 @@ def failing(error: Exception) -> tuple[int, str]:
 def run() -> Checks:
     told: list[Outcome] = []
     checks = Checks(told.append)
-    checks.rename("/tmp/scratch", "/home/project")
+    checks.rename("/scratch", "/project")
     assert checks.run("source a", "readable", lambda: (3, "3 rows")) == 3
     assert checks.run("source b", "readable", lambda: failing(Skipped("no file yet"))) is None
     assert checks.run("model m", "features", lambda: failing(Warned("few rows", value=7))) == 7
-    assert checks.run("model m", "trainer", lambda: failing(ValueError("/tmp/scratch/x.py\n  line two"))) is None
+    assert checks.run("model m", "trainer", lambda: failing(ValueError("/scratch/x.py\n  line two"))) is None
     assert checks.run("view v", "leak-free", lambda: failing(DefinitionError("wrong <column>"))) is None
     checks.skip("model m", "bundle", "nothing was trained")
     assert told == checks.outcomes
@@ -30,7 +30,7 @@ def run() -> Checks:
 def test_verdicts_follow_from_what_a_check_raises() -> None:
     outcomes = run().outcomes
     assert [each.verdict for each in outcomes] == ["pass", "skip", "warn", "fail", "fail", "skip"]
-    assert outcomes[3].text == "ValueError: /home/project/x.py; line two"
+    assert outcomes[3].text == "ValueError: /project/x.py; line two"
 
 
 def test_the_exit_code_is_that_of_the_first_failure() -> None:
