@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     )
     from trimtab.definitions.kafka_source import KafkaSource
     from trimtab.definitions.kpis import Kpi
+    from trimtab.definitions.llm.evaluators import Eval, EvalSet, Evaluator, Item, Judge, Score, Turn
+    from trimtab.definitions.llm.lora import LoRA
+    from trimtab.definitions.llm.model_endpoints import Endpoint, Price
+    from trimtab.definitions.llm.prompts import Prompt
+    from trimtab.definitions.llm.retrievers import Retriever
     from trimtab.definitions.models import Dataset, Model, Outcomes
     from trimtab.definitions.on_demand import on_demand
     from trimtab.definitions.own_gates import GateData, Judgement, gate
@@ -49,20 +54,32 @@ __version__ = "0.1.0"
 _HOMES = {
     "Dataset": ("trimtab.definitions.models", "Dataset"),
     "DriftMonitor": ("trimtab.app.drift.drift_monitor", "DriftMonitor"),
+    "Endpoint": ("trimtab.definitions.llm.model_endpoints", "Endpoint"),
     "Entity": ("trimtab.definitions.views", "Entity"),
+    "Eval": ("trimtab.definitions.llm.evaluators", "Eval"),
+    "EvalSet": ("trimtab.definitions.llm.evaluators", "EvalSet"),
+    "Evaluator": ("trimtab.definitions.llm.evaluators", "Evaluator"),
     "FeatureService": ("trimtab.definitions.services", "FeatureService"),
     "FeatureView": ("trimtab.definitions.views", "FeatureView"),
     "FileSource": ("trimtab.definitions.sources", "FileSource"),
     "GateData": ("trimtab.definitions.own_gates", "GateData"),
+    "Item": ("trimtab.definitions.llm.evaluators", "Item"),
+    "Judge": ("trimtab.definitions.llm.evaluators", "Judge"),
     "Judgement": ("trimtab.definitions.own_gates", "Judgement"),
     "KafkaSource": ("trimtab.definitions.kafka_source", "KafkaSource"),
     "Kpi": ("trimtab.definitions.kpis", "Kpi"),
+    "LoRA": ("trimtab.definitions.llm.lora", "LoRA"),
     "Model": ("trimtab.definitions.models", "Model"),
     "Outcomes": ("trimtab.definitions.models", "Outcomes"),
+    "Price": ("trimtab.definitions.llm.model_endpoints", "Price"),
+    "Prompt": ("trimtab.definitions.llm.prompts", "Prompt"),
     "PushSource": ("trimtab.definitions.push_source", "PushSource"),
     "RESTSource": ("trimtab.definitions.rest_source", "RESTSource"),
+    "Retriever": ("trimtab.definitions.llm.retrievers", "Retriever"),
     "SQLSource": ("trimtab.definitions.sql_source", "SQLSource"),
+    "Score": ("trimtab.definitions.llm.evaluators", "Score"),
     "TrimtabError": ("trimtab.errors", "TrimtabError"),
+    "Turn": ("trimtab.definitions.llm.evaluators", "Turn"),
     "count": ("trimtab.definitions.aggregations", "count"),
     "decayed_count": ("trimtab.definitions.derived_features", "decayed_count"),
     "decayed_mean": ("trimtab.definitions.derived_features", "decayed_mean"),
@@ -88,20 +105,32 @@ _HOMES = {
 __all__ = [
     "Dataset",
     "DriftMonitor",
+    "Endpoint",
     "Entity",
+    "Eval",
+    "EvalSet",
+    "Evaluator",
     "FeatureService",
     "FeatureView",
     "FileSource",
     "GateData",
+    "Item",
+    "Judge",
     "Judgement",
     "KafkaSource",
     "Kpi",
+    "LoRA",
     "Model",
     "Outcomes",
+    "Price",
+    "Prompt",
     "PushSource",
     "RESTSource",
+    "Retriever",
     "SQLSource",
+    "Score",
     "TrimtabError",
+    "Turn",
     "count",
     "decayed_count",
     "decayed_mean",

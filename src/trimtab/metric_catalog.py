@@ -12,11 +12,21 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
-Task = Literal["binary", "multiclass", "regression", "anomaly"]
-TASKS: tuple[Task, ...] = get_args(Task)
+ModelTask = Literal["binary", "multiclass", "regression", "anomaly"]
+TASKS: tuple[ModelTask, ...] = get_args(ModelTask)
+"""The tasks of models, which are trained."""
+Task = Literal["binary", "multiclass", "regression", "anomaly", "chat"]
+CHAT: Task = "chat"
+"""The task of prompts. Their score is always 0; a label of 1 is a bad turn, such as one with a thumb down."""
 
 Mistake = Literal[
-    "false_negative", "false_positive", "misclassification", "absolute_error", "over_prediction", "under_prediction"
+    "false_negative",
+    "false_positive",
+    "misclassification",
+    "absolute_error",
+    "over_prediction",
+    "under_prediction",
+    "bad_turn",
 ]
 """Kinds of mistakes, as `impact.cost` in the policy names them. misclassification is any wrong class of a multiclass
 model. Those of a regression are counted in units of error: over_prediction is max(score - label, 0), under_prediction
@@ -114,6 +124,7 @@ METRICS: Mapping[str, MetricFacts] = MappingProxyType(
             in_label_units=True,
             note="of the quantile that a model predicts (its training finds out which), else of the median",
         ),
+        "bad_rate": MetricFacts(("chat",), False, note="share of the turns of a prompt whose label says bad"),
         "mean_poisson_deviance": MetricFacts(
             ("regression",), False, "error", in_label_units=True, note="defined for predictions above 0 alone"
         ),
@@ -219,6 +230,16 @@ BY_TASK: Mapping[Task, TaskMetrics] = MappingProxyType(
             fairness="demographic_parity_difference",
             leakage="roc_auc",
             costs=("false_negative", "false_positive"),
+        ),
+        "chat": TaskMetrics(
+            accuracy_gate="bad_rate",
+            promotion="bad_rate",
+            summary=("bad_rate",),
+            paired=("bad_rate",),
+            training=("bad_rate",),
+            fairness="",
+            leakage="",
+            costs=("bad_turn",),
         ),
     }
 )

@@ -5,6 +5,7 @@ binary      0 or 1                       probability of 1, (rows,)              
 multiclass  index of the class           probabilities, (rows, classes)            the most probable class
 regression  a number                     the predicted value, (rows,)              the score itself
 anomaly     0 or 1; 1 is an anomaly      how anomalous, more is more so, (rows,)   1 from the threshold on
+chat        0 or 1; 1 is a bad turn      always 0, (rows,)                         0: every turn is meant well
 
 Labels and decisions are float64 (rows,). The names of classes are in `Spec.classes`, in the order of the columns. A
 label that is none of the known classes has the index UNKNOWN_CLASS: each prediction of such a row is a mistake.
@@ -47,7 +48,7 @@ class Rules:
     """
 
     label: Literal["zero_one", "class", "number"]
-    output: Literal["probability", "probabilities", "value", "anomaly_score"]
+    output: Literal["probability", "probabilities", "value", "anomaly_score", "nothing"]
     decide: Callable[[Floats, float | Floats], Floats]
     """Scores and threshold -> the decision of each row, in the values of a label; NaN of a row without scores of
     classes."""
@@ -257,6 +258,15 @@ RULES: Mapping[Task, Rules] = MappingProxyType(
             loss=_wrong_flag,
             squared=_wrong_flag,
             mistakes=_flag_mistakes,
+            needs_labels=False,
+        ),
+        "chat": Rules(
+            label="zero_one",
+            output="nothing",
+            decide=lambda scores, threshold: np.zeros(len(scores)),
+            loss=lambda y, scores, threshold: y,
+            squared=lambda y, scores, threshold: y,
+            mistakes=lambda y, scores, threshold: {"bad_turn": y},
             needs_labels=False,
         ),
     }

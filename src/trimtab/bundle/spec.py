@@ -27,9 +27,10 @@ SMALLEST = 5e-324
 """The smallest float64 above 0."""
 
 Task = metric_catalog.Task
-Runtime = Literal["onnx", "lightgbm", "xgboost", "catboost", "skops", "torchscript", "pyfunc", "project"]
+Runtime = Literal["onnx", "lightgbm", "xgboost", "catboost", "skops", "torchscript", "pyfunc", "project", "chat"]
 """The library that loads the model. skops loads scikit-learn estimators; pyfunc is MLflow in a process of its own;
-project is a pickle of the project's own training, in a process of its own."""
+project is a pickle of the project's own training, in a process of its own; chat is a prompt, which an
+endpoint answers."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

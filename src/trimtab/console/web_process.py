@@ -24,8 +24,8 @@ BACKLOG = 128
 STOP_SECONDS = 2
 ARENAS = 2
 """Of memory, for all threads: pages are short, and one for each thread takes 10 MB more."""
-NICE = 5
-"""A third of a processor beside a training; with 10 it would be a tenth, and pages would take many seconds."""
+NICE = 10
+"""A tenth of a processor beside a training; one process draws all charts of a page, so that this is enough."""
 TRIES = 20
 """Ports that are tried, one after the other."""
 

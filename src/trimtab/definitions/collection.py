@@ -10,6 +10,8 @@ from typing import Any
 
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.definitions.kpis import Kpi
+from trimtab.definitions.llm.model_endpoints import Endpoint
+from trimtab.definitions.llm.prompts import Prompt
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.own_gates import OwnGate
@@ -32,6 +34,13 @@ class Definitions:
     kpis: Mapping[str, Kpi] = field(default_factory=dict)
     gates: Mapping[str, OwnGate] = field(default_factory=dict)
     services: Mapping[str, FeatureService] = field(default_factory=dict)
+    prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+
+    @property
+    def served(self) -> Mapping[str, Model | Prompt]:
+        """All that the gateway can serve: models, then prompts. No name is used twice."""
+        return {**self.models, **self.prompts}
 
     def key_columns(self, source: Source) -> set[str]:
         """Return the columns of a source that identify its rows, entities or predictions."""
@@ -81,6 +90,8 @@ class Definitions:
             "view": self.views,
             "on_demand": self.transforms,
             "Kpi": self.kpis,
+            "Prompt": self.prompts,
+            "Endpoint": self.endpoints,
             "gate": self.gates,
             "fallback": {model.rule.name: model.rule for model in self.models.values() if model.rule is not None},
             "impact": {model.money.name: model.money for model in self.models.values() if model.money is not None},
@@ -122,6 +133,8 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         "kpis": {},
         "gates": {},
         "services": {},
+        "prompts": {},
+        "endpoints": {},
     }
 
     def add(item: Any) -> None:
@@ -133,6 +146,8 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
             OnDemand: "transforms",
             Kpi: "kpis",
             OwnGate: "gates",
+            Prompt: "prompts",
+            Endpoint: "endpoints",
         }
         families: dict[type, str] = {Source: "sources", Model: "models"}
         kind = kinds.get(type(item)) or next((of for each, of in families.items() if isinstance(item, each)), None)
@@ -159,6 +174,9 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         elif isinstance(item, Kpi):
             add(item.source)
             add(item.model)
+        elif isinstance(item, Prompt):
+            for endpoint in (item.endpoint, *(fallback[0] for fallback in item.fallbacks)):
+                add(endpoint)
         elif isinstance(item, Model):
             add(item.examples)
             if item.outcomes is not None:

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from trimtab.metric_catalog import BY_TASK, METRICS, Task, of_models
+from trimtab.metric_catalog import BY_TASK, METRICS, TASKS, Task, of_models
 from trimtab.policy.model import Checks, Policy, TableCheck
 from trimtab.policy.tree import below
 from trimtab.policy.values import Written
@@ -91,8 +91,8 @@ def _filled(text: str) -> str:
         if match[1] == "in_label_units":
             return " and ".join(name for name, facts in METRICS.items() if facts.in_label_units)
         tasks: dict[str, list[Task]] = {}
-        for task, of in BY_TASK.items():
-            tasks.setdefault(getattr(of, match[1]), []).append(task)
+        for task in TASKS:
+            tasks.setdefault(getattr(BY_TASK[task], match[1]), []).append(task)
         *most, last = (f"{value} for {of_models(named)}" for value, named in tasks.items())
         return f"{', '.join(most)} and {last}"
 

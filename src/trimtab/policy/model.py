@@ -29,6 +29,7 @@ from trimtab.policy.environments import LOCAL, NAME, Environment, shares_records
 from trimtab.policy.feature_values import Features
 from trimtab.policy.gates import Gates
 from trimtab.policy.gateway_section import Console, Serving
+from trimtab.policy.llm.section_llm import Llm
 from trimtab.policy.policy_kpis import PolicyKpi
 from trimtab.policy.rollout import Rollout
 from trimtab.policy.search import Search
@@ -209,6 +210,8 @@ class Policy(Section):
     """Who is told what the loop sees and does."""
     serving: Serving = Serving()
     """The gateway."""
+    llm: Llm = Llm()
+    """Prompts: language models behind an interface like OpenAI's."""
     console: Console = Console()
     """The pages and the control API."""
     deploy: Deploy = Deploy()

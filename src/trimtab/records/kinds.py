@@ -20,6 +20,7 @@ from trimtab.records.control import (
 from trimtab.records.data import CheckReport, QuarantineEnd, TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
+from trimtab.records.llm import EndpointVersion, EvalSetVersion, JudgeCalibration, SpendClosed
 from trimtab.records.monitoring import Comparison, KpiPoint, LabelIntake, Profile, Signal, WindowReport
 from trimtab.records.promotions import PromotionAnswer, PromotionRequest
 from trimtab.records.record import Record
@@ -34,6 +35,9 @@ RECORDS: dict[str, type[Record]] = {
         QuarantineEnd,
         FeatureViewVersion,
         DatasetVersion,
+        EndpointVersion,
+        EvalSetVersion,
+        JudgeCalibration,
         Run,
         GateReport,
         Bundle,
@@ -49,6 +53,7 @@ RECORDS: dict[str, type[Record]] = {
         Signal,
         Comparison,
         KpiPoint,
+        SpendClosed,
         Suspicion,
         SuspicionEnd,
         TriggerEvent,

@@ -19,6 +19,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     weight: float
     kept: bool = False
     """A former champion that stays as a shadow: it is compared with the champion, and can serve again."""
+    sample: float = 1.0
+    """Share of the turns of a prompt that its shadow answers, too."""
 
 
 class Revision(Record, frozen=True, kw_only=True):
@@ -60,6 +62,10 @@ class Token(Record, frozen=True, kw_only=True):
     """Any of infer, feedback, read, admin."""
     expires_at: datetime | None
     by: str
+    budget: str = ""
+    """Name of a budget of `llm.budgets`, which its calls of prompts are held to; empty: none of its own."""
+    limits: str = ""
+    """Name of limits of `llm.token_limits`; empty: `llm.limits`."""
     role: ActorRole | None = None
     """In pages and in the control API. None: admin with the verb admin, viewer with read, no role otherwise."""
     reason: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -192,6 +192,8 @@ class Run(Record, frozen=True, kw_only=True):
     changes: str = ""
     """SHA-256 of the patch of uncommitted changes, code/changes.patch of the packaged model; "" if there were none,
     `too large` if it is not kept."""
+    purpose: Literal["train", "evaluate", "tune"] = "train"
+    """evaluate, tune: of a prompt. `dataset` is then the id of its EvalSetVersion, and `model_hash` the prompt's."""
     made_in: str | None = None
     """Name of the environment that trained and paid, where a promoted bundle came from; None: this one."""
 
@@ -229,5 +231,11 @@ class Bundle(Record, frozen=True, kw_only=True):
     """The run that serves, when it was fitted again on all rows after the gates; None: the judged one serves."""
     usual: Mapping[str, UsualRange] = {}
     """By metric of a matured window; empty in older records, and metrics without enough windows are left out."""
+    kind: Literal["model", "prompt"] = "model"
+    endpoint: str = ""
+    """Id of the EndpointVersion of a prompt; empty for a model."""
+    upstream_model: str = ""
+    """Name of the language model at the endpoint."""
+    prompt_hash: str = ""
     origin: Origin | None = None
     """Of a bundle that was promoted from another environment: the training set and the files of its run are there."""

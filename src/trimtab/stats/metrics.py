@@ -142,6 +142,11 @@ def accuracy(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> f
     return _mean(_right(y, score, threshold))
 
 
+def bad_rate(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
+    """Share of turns of a prompt that are labelled bad; the score says nothing."""
+    return _mean(y)
+
+
 def balanced_accuracy(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean share of right decisions, over the classes that have rows."""
     if score.ndim == 2:
@@ -339,6 +344,10 @@ def _right(y: Array, score: Array, threshold: float | Floats) -> Floats:
     return right.astype(np.float64)
 
 
+def _labels(y: Array, score: Array, threshold: float | Floats) -> Floats:
+    return y.astype(np.float64)
+
+
 def _squared(y: Array, score: Array, threshold: float | Floats) -> Floats:
     squares: Floats = (score - y) ** 2
     return squares
@@ -393,6 +402,7 @@ _ROWS: Mapping[str, Callable[[Array, Array, float | Floats], Floats]] = {
     "log_loss": _log_losses,
     "brier": _brier_scores,
     "accuracy": _right,
+    "bad_rate": _labels,
     "rmse": _squared,
     "mae": _absolute,
     "mape": _relative,
@@ -422,6 +432,7 @@ FORMULAS: Mapping[str, Formula] = {
     "mape": _constant(mape, _mape_constant),
     "r2": Formula(r2, lambda y: 0.0),
     "mean_pinball_loss": _constant(mean_pinball_loss, np.median),
+    "bad_rate": Formula(bad_rate, _mean),
     "mean_poisson_deviance": _constant(mean_poisson_deviance, np.mean),
 }
 """The metrics of `metric_catalog.METRICS`, by name; a test holds the two together."""

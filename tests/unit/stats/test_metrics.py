@@ -22,6 +22,7 @@ REFERENCE: dict[str, Reference] = {
     "log_loss": lambda y, s, t: sk.log_loss(y, s, labels=[0, 1]),
     "brier": lambda y, s, t: sk.brier_score_loss(y, s),
     "accuracy": lambda y, s, t: sk.accuracy_score(y, s >= t),
+    "bad_rate": lambda y, s, t: float(np.mean(y)),
     "balanced_accuracy": lambda y, s, t: sk.balanced_accuracy_score(y, s >= t),
     "precision": lambda y, s, t: sk.precision_score(y, s >= t),
     "recall": lambda y, s, t: sk.recall_score(y, s >= t),

@@ -14,9 +14,9 @@ from trimtab import settings
 from trimtab.app.gateway.bucket_model import fetch_model
 from trimtab.app.gateway.configuration import gateway_config, running_gateway, url_of
 from trimtab.app.gateway.standalone import StandaloneOptions, refuse_public, standalone_config
-from trimtab.bundle.spec import Task
 from trimtab.cli.context import Context, Verbs
 from trimtab.errors import UsageError
+from trimtab.metric_catalog import ModelTask
 from trimtab.serving.processes.listening import Announcement, GatewayConfig
 from trimtab.serving.processes.supervisor import serve as serve_forever
 from trimtab.serving.protocols.platforms.containers import ContainerContract, container_contract
@@ -49,7 +49,7 @@ def serve(
             help="With PATH: pyfunc, to run models that hold pickles, or a type that a skops file may hold.",
         ),
     ] = None,
-    task: Annotated[Task | None, typer.Option(help="With PATH: of an MLflow model that does not say it.")] = None,
+    task: Annotated[ModelTask | None, typer.Option(help="With PATH: of an MLflow model that does not say it.")] = None,
     signed_by: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With PATH: PEM file of the key that signed it.")
     ] = None,

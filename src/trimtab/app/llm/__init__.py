@@ -1,0 +1,1 @@
+"""Prompts of a project: evaluated, registered, compared on live turns, judged and tuned."""

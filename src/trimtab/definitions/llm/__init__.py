@@ -1,0 +1,1 @@
+"""Definitions of prompts: endpoints, prompts, sets of examples that judge them, evaluators, judges, retrievers."""

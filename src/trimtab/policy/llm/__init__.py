@@ -1,0 +1,1 @@
+"""The section `llm` of trimtab.yaml: prompts."""

@@ -1,0 +1,1 @@
+"""Chat completions in the form of OpenAI, answered by endpoints of language models."""
