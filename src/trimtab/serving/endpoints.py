@@ -29,6 +29,11 @@ EncodeError = Callable[[int, str], bytes]
 """Encodes an error (status, text) in the JSON shape of a protocol."""
 
 
+Write = Callable[[bytes], Awaitable[None]]
+"""Sends one part of a streamed answer at once; waits while a slow client has much to read. Raises ConnectionResetError
+when the client is gone."""
+
+
 class Answer(msgspec.Struct, gc=False):
     """A status, a body, its content type, and further headers."""
 
@@ -36,6 +41,8 @@ class Answer(msgspec.Struct, gc=False):
     body: bytes
     content_type: bytes = JSON
     headers: Headers = ()
+    stream: Callable[[Write], Awaitable[None]] | None = None
+    """Sends the body in parts, in place of `body`. Cancelled when the client disconnects."""
 
 
 class Call(msgspec.Struct, gc=False):
@@ -131,6 +138,8 @@ class Route(NamedTuple):
     """Returns True for a request that brings another proof than a token, which the handler checks; None without one."""
     protocol: str = "none"
     """Name of the protocol in the metrics, such as open_inference."""
+    is_timed: bool = False
+    """Whether the handler limits its own time, so that the limit of all requests does not hold."""
 
     def of(self, protocol: str) -> Route:
         """Return the route with the protocol's name."""

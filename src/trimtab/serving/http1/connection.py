@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection: reads requests with httptools, runs an ASGI application, writes each answer in one piece.
+"""One HTTP/1.1 connection: reads requests with httptools, runs an ASGI application, writes its answers.
 
-It supports only what the gateway needs, an application that answers each request with one body, since a general server
-spends more time on a small request than the model does (docs/decisions/0018). Pipelined requests are queued and
+It supports only what the gateway needs: answers in one piece, and streamed ones, whose parts leave at once. A general
+server spends more time on a small request than the model does (docs/decisions/0018). Pipelined requests are queued and
 answered in order; a body that arrives faster than the application reads it waits in the kernel.
 """
 
@@ -17,18 +17,18 @@ from typing import cast
 import httptools
 
 from trimtab.serving.http1.exchange import CLOSE, CONTINUE, KEEP, DateHeader, Exchange, Gone, Message, Scope, answer
+from trimtab.serving.http1.framing import Refusal, check_coding, check_host, is_last_of_old
 from trimtab.serving.http1.targets import Targets
 
 Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
-"""An ASGI application that answers with one `http.response.body`."""
+"""An ASGI application. All parts of a streamed answer have the key `more_body`, False in the last one; a body without
+it is a whole answer, whose length the application gives."""
 
 MOST_HEAD = 64 * 2**10
 """Largest head of a request: bytes of the path and headers, plus PER_HEADER for each header, as HTTP/2 counts."""
 PER_HEADER = 32
 MOST_UNSEEN = 4 * MOST_HEAD
 """Most consecutive bytes without body data or the end of a request: the parser buffers an unfinished header."""
-FRAMING = frozenset((b"host", b"transfer-encoding"))
-"""Headers whose values are checked; each may occur once."""
 MOST_WAITING = 1000
 """Pipelined requests of one connection that are queued; the connection closes after these."""
 KEEP_ALIVE_S = 75.0
@@ -39,6 +39,8 @@ GOODBYE_S = 2.0
 """How long a closing connection waits for the client to close its side; many idle clients never do."""
 MOST_DISCARDED = 256 * 2**20
 """Most bytes that are discarded after an answer. Without discarding, a reset could destroy the answer."""
+MOST_UNSENT, RESUMED_BELOW = 2**20, 2**18
+"""Bytes of a streamed answer that wait for a slow reader; then `send` waits until fewer than RESUMED_BELOW do."""
 PROBE_S = 0.1
 """Interval of the probes of a half-closed connection."""
 
@@ -81,6 +83,8 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()
         self._task: asyncio.Task[None] | None = None
         self._writable = True
+        self._drained: asyncio.Future[None] | None = None
+        """Done when a streamed answer may go on."""
         self._last = False
         """Whether no further request is accepted: the connection closes after the pending answers."""
         self._retiring = False
@@ -112,6 +116,7 @@ class Connection(asyncio.Protocol):
         now, task = self._current, self._task
         if now is not None and not now.gone and not now.leave() and task is not None and not task.cancelling():
             task.cancel()  # the application does not wait in `receive`, so this is how it learns of the disconnect
+        self._go_on()
         del self._parser  # breaks a reference cycle, so that both are freed without the garbage collector
 
     def data_received(self, data: bytes) -> None:
@@ -125,7 +130,7 @@ class Connection(asyncio.Protocol):
             self._feed(data)
         except httptools.HttpParserCallbackError as error:
             refusal = error.__context__
-            if not isinstance(refusal, _Refusal):
+            if not isinstance(refusal, Refusal):
                 raise
             self._refuse(*refusal.args)
         except httptools.HttpParserError as error:
@@ -150,7 +155,12 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
+        self._go_on()
         self._next()
+
+    def _go_on(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Parse data. The parser stops at an Upgrade header, which is not supported: parse again without it."""
@@ -180,8 +190,11 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reading is None:  # trailers after a body are ignored
             name, value = name.lower(), value.rstrip()  # the parser keeps spaces behind a value
-            if name in FRAMING:
-                self._check_framing(name, value)
+            if name == b"host":
+                check_host(value, self._host, self._targets)
+                self._host = value
+            elif name == b"transfer-encoding":
+                check_coding(value)
             self._headers.append((name, value))
         self._count(len(name) + len(value) + PER_HEADER)
 
@@ -196,16 +209,16 @@ class Connection(asyncio.Protocol):
         try:
             path, raw_path, query = self._targets.split(self._target)
         except httptools.HttpParserInvalidURLError:
-            raise _Refusal(400, "malformed HTTP request: its target is no path") from None
+            raise Refusal(400, "malformed HTTP request: its target is no path") from None
         if method == b"CONNECT":
-            raise _Refusal(400, "CONNECT is not supported")
+            raise Refusal(400, "CONNECT is not supported")
         if len(self._waiting) >= MOST_WAITING:
-            raise _Refusal(429, f"{MOST_WAITING} requests wait before this one")
+            raise Refusal(429, f"{MOST_WAITING} requests wait before this one")
         version = parser.get_http_version()
         if version != "1.1":
-            self._read_old(version)
+            self._last = is_last_of_old(version, self._headers) or self._last
         elif self._host is None:
-            raise _Refusal(400, "the header Host is missing; HTTP/1.1 asks for one")
+            raise Refusal(400, "the header Host is missing; HTTP/1.1 asks for one")
         scope: Scope = {
             "type": "http",
             "http_version": version,
@@ -217,29 +230,6 @@ class Connection(asyncio.Protocol):
         }
         stays = KEEP if version == "1.0" else b""
         self._reading = Exchange(self, scope, stays if parser.should_keep_alive() else CLOSE)
-
-    def _check_framing(self, name: bytes, value: bytes) -> None:
-        """Refuse a second or malformed Host, and transfer encodings other than `chunked` (RFC 9112, 3.2 and 6.1).
-
-        The parser itself refuses a second `chunked` and a second Content-Length.
-        """
-        if name == b"host":
-            if self._host is not None:
-                raise _Refusal(400, "the header Host came twice; expected one")
-            if not self._targets.is_host(value):
-                raise _Refusal(400, f"the header Host is '{value.decode('latin-1'):.100}'; expected NAME or NAME:PORT")
-            self._host = value
-            return
-        if value.lower() != b"chunked":
-            text = value.decode("latin-1")
-            raise _Refusal(501, f"transfer encoding '{text:.100}' is not served; expected chunked, or Content-Encoding")
-
-    def _read_old(self, version: str) -> None:
-        """Accept HTTP/1.0 only. A chunked body, unknown to HTTP/1.0, is the last of its connection (RFC 9112, 6.1)."""
-        if version != "1.0":
-            raise _Refusal(505, f"HTTP/{version} is not supported; expected HTTP/1.1")
-        if any(name == b"transfer-encoding" for name, _ in self._headers):
-            self._last = True
 
     def on_body(self, part: bytes) -> None:
         self._unseen = 0
@@ -265,7 +255,7 @@ class Connection(asyncio.Protocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MOST_HEAD:
-            raise _Refusal(431, f"the path and the headers are longer than {MOST_HEAD} bytes")
+            raise Refusal(431, f"the path and the headers are longer than {MOST_HEAD} bytes")
 
     # the queue of requests
 
@@ -334,6 +324,9 @@ class Connection(asyncio.Protocol):
         if self._has_pending():
             self._read_on()  # later data is discarded: left in the kernel, it would turn the close into a reset
             return
+        if self._current is not None and self._current.streams and not self._current.answered:
+            self.abort()  # its answer has begun, and only its end would be missing
+            return
         if self._current is None or not self._current.answered:
             body = self._encode_error(status, text)
             head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -391,7 +384,8 @@ class Connection(asyncio.Protocol):
         if transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.abort()
             return
-        if not self._probed and current is not None and current.scope["http_version"] != "1.0":
+        probes = current is not None and current.scope["http_version"] != "1.0" and not current.streams
+        if not self._probed and probes:
             self._probed = True
             self.write(CONTINUE)
         self._loop.call_later(PROBE_S, self._probe)
@@ -416,6 +410,20 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and self._closing_at is None:
             self._active_at = self._loop.time()
             self._transport.write(data)
+
+    def begin_stream(self) -> None:
+        """Let MOST_UNSENT bytes wait for the client."""
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(MOST_UNSENT, RESUMED_BELOW)
+
+    async def drained(self) -> None:
+        """Wait while more than MOST_UNSENT bytes are unsent, until fewer than RESUMED_BELOW are or the client is gone.
+
+        No-op for a client that reads in time.
+        """
+        while not self._writable and self._transport is not None:
+            self._drained = self._loop.create_future()
+            await self._drained
 
     def resume(self) -> None:
         """Resume reading: the application now waits for the client."""
@@ -487,7 +495,3 @@ class Connection(asyncio.Protocol):
         self._last = True
         if self._transport is not None:
             self._transport.abort()
-
-
-class _Refusal(Exception):
-    """A request that is refused while it is parsed: status and text."""

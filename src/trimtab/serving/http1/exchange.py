@@ -18,6 +18,9 @@ MOST_BUFFERED = 256 * 2**10
 CLOSE, KEEP = b"connection: close\r\n", b"connection: keep-alive\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+CHUNKED = b"transfer-encoding: chunked\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
 _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
@@ -63,6 +66,14 @@ class Writer(Protocol):
         """Resume reading: the application now waits for the client."""
         ...
 
+    def begin_stream(self) -> None:
+        """Let more unsent bytes wait before `drained` does."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait while too many bytes are unsent, until the client has read some or is gone."""
+        ...
+
 
 class Exchange:
     """A request, whose body may still arrive. after: the header line `Connection` of its answer."""
@@ -81,12 +92,15 @@ class Exchange:
         "gone",
         "is_complete",
         "scope",
+        "streams",
     )
 
     def __init__(self, connection: Writer, scope: Scope, after: bytes) -> None:
         self.scope = scope
         self.after = after
         self.begun = self.is_complete = self.answered = False
+        self.streams = False
+        """Whether the head of an answer was sent whose body follows in parts."""
         self._connection = connection
         self._body: list[bytes] = []
         self._buffered = 0
@@ -137,9 +151,16 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": not self.is_complete}
 
     async def send(self, message: Message) -> None:
-        """Keep the head of the answer, then send it together with the body. Raises Gone."""
+        """Keep the head of the answer, then send it together with the body, or with its first part. Raises Gone.
+
+        A part is one chunk of its own (RFC 9112, 7.1), and one write. HTTP/1.0 knows no chunks: there the end of the
+        connection is the end of the body.
+        """
         if message["type"] == "http.response.start":
             self._start = message
+            return
+        if "more_body" in message:
+            await self._send_part(message["body"], message["more_body"])
             return
         self._body.clear()
         if self._connection.last or self.unwanted:
@@ -150,6 +171,31 @@ class Exchange:
         end = self._connection.date + self.after
         self._connection.write(answer(self._start["status"], self._start["headers"], end, body))
         self.answered = True
+
+    async def _send_part(self, part: bytes, more: bool) -> None:
+        if self.gone:
+            raise Gone("the client has disconnected")
+        chunks = self.scope["http_version"] != "1.0"
+        written = b""
+        if self.scope["method"] != "HEAD":
+            written = b"%x\r\n%b\r\n" % (len(part), part) if part and chunks else part
+            written += LAST_CHUNK if chunks and not more else b""
+        if not self.streams:
+            self._body.clear()
+            if self._connection.last or self.unwanted or not chunks:
+                self.after = CLOSE
+            self.streams = True
+            self._connection.begin_stream()
+            end = self._connection.date + (CHUNKED if chunks else b"") + self.after
+            written = answer(self._start["status"], self._start["headers"], end, written)
+        if written:
+            self._connection.write(written)
+        if not more:
+            self.answered = True
+            return
+        await self._connection.drained()
+        if self.gone:
+            raise Gone("the client has disconnected")
 
     @property
     def listens(self) -> bool:

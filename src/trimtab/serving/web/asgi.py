@@ -131,7 +131,7 @@ class Application:
                     about = self._model(route, params, headers, noted)
                     if route.is_signed is None or not route.is_signed(headers):
                         client = self._access.check(headers, route.permission, about)
-                if self._deadlines is not None:
+                if self._deadlines is not None and not route.is_timed:
                     task = self._deadlines.enter(received_ns)
                 body = b""
                 if route.method in _WITH_BODY:
@@ -159,13 +159,19 @@ class Application:
             finally:
                 if task is not None and self._deadlines is not None:
                     self._deadlines.leave(task)
-            head = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
+            head = [(b"content-type", answer.content_type)]
+            if answer.stream is None:
+                head.append((b"content-length", b"%d" % len(answer.body)))
             if answer.headers:
                 head += answer.headers
             if REQUEST_ID_HEADER in noted and not any(name == REQUEST_ID_HEADER for name, _ in answer.headers):
                 head.append((REQUEST_ID_HEADER, noted[REQUEST_ID_HEADER][:MAX_ID]))
             await send({"type": "http.response.start", "status": answer.status, "headers": head})
-            await send({"type": "http.response.body", "body": answer.body})
+            if answer.stream is None:
+                await send({"type": "http.response.body", "body": answer.body})
+            else:
+                await answer.stream(lambda part: send({"type": "http.response.body", "body": part, "more_body": True}))
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
             status = answer.status
         finally:  # also when the client disconnected before its answer
             if self._observer is not None:

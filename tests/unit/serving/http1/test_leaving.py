@@ -211,6 +211,10 @@ class Nowhere:
 
     def resume(self) -> None: ...
 
+    def begin_stream(self) -> None: ...
+
+    async def drained(self) -> None: ...
+
 
 @pytest.mark.parametrize("whole_", [True, False])
 def test_who_has_all_of_the_body_by_now_does_not_hear_that_its_client_has_left(whole_: bool) -> None:
