@@ -18,6 +18,7 @@ from trimtab import settings
 from trimtab.app.delivery.stage_journal import StageClock, error_text
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import parse_time
+from trimtab.definitions.collection import Served
 from trimtab.definitions.models import Model
 from trimtab.errors import UsageError, nearest
 
@@ -57,6 +58,11 @@ class Context:
     def definition(self) -> Model:
         """The model that `--model` names, or the only one. Raises DefinitionError."""
         return self.workspace.model(self.model)
+
+    @property
+    def served(self) -> Served:
+        """The model or prompt that `--model` names, or the only one of all. Raises DefinitionError."""
+        return self.workspace.served(self.model)
 
     def show(self, result: T, as_text: Callable[[T], object]) -> None:
         """Print the result of a verb: as JSON with `--json`, else by `as_text`."""

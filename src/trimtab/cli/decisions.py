@@ -66,7 +66,7 @@ def decisions(
     """
     workspace = context.workspace
     wanted = DecisionFilter(
-        model=None if model is None else workspace.model(model).name,
+        model=None if model is None else workspace.served(model).name,
         action=option_choice("--action", action, ACTIONS),
         trigger=option_choice("--trigger", trigger, TRIGGERS),
         held_by=option_choice("--held-by", held_by, tuple(BRAKES)),

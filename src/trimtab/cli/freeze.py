@@ -81,7 +81,7 @@ def suspects(
     Suspected rows neither train nor judge a model. What is let in is used from the next window and training on.
     """
     require_action("suspects", action, ACTIONS)
-    ws, model = context.workspace, context.definition.name
+    ws, model = context.workspace, context.served.name
     if action == "list":
         if start is not None:
             raise UsageError("trimtab suspects list takes no time; trimtab suspects let-in START, or hold START END")

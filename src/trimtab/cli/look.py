@@ -76,7 +76,7 @@ def compare(
     """
     if html is not None:
         need_pages()
-    found = compare_versions(context.workspace, context.workspace.model(model).name, _two(versions))
+    found = compare_versions(context.workspace, context.workspace.served(model).name, _two(versions))
     if html is not None:
         write_file("--html", html, comparison_page(found))
         say(f"written: {html}")

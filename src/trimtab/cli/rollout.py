@@ -56,7 +56,7 @@ def deploy(
 
     It becomes champion when there is none, else what the policy's strategy says.
     """
-    ws, name = context.workspace, context.definition.name
+    ws, name = context.workspace, context.served.name
     found = pipeline.newest(ws, Bundle, name) if version is None else _bundle(ws, f"{name}/{version}")
     before = latest(ws.metadata, Revision, model=name)
     if once and (earlier := _came_before(ws, found, role, reason)) is not None:
@@ -82,7 +82,7 @@ def step(
     force: Force = False,
 ) -> None:
     """Give the challenger another share of the traffic."""
-    ws, name = context.workspace, context.definition.name
+    ws, name = context.workspace, context.served.name
     before = latest(ws.metadata, Revision, model=name)
     done = rollout_orders.step(ws, local_actor(), name, reason=reason, share=read_share(share), force=force)
     apply(context, done, before=before)
@@ -94,7 +94,7 @@ def abandon(context: Context, reason: Reason = ASKED) -> None:
 
     Without a challenger, the shadow.
     """
-    ws, name = context.workspace, context.definition.name
+    ws, name = context.workspace, context.served.name
     apply(context, rollout_orders.abandon(ws, local_actor(), name, reason=reason))
 
 
@@ -108,7 +108,7 @@ def rollback(
 
     That is what served before the present champion. Takes effect in under a second.
     """
-    ws, name = context.workspace, context.definition.name
+    ws, name = context.workspace, context.served.name
     if to is None:
         apply(context, rollout_orders.rollback(ws, local_actor(), name, reason=reason))
         return

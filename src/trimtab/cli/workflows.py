@@ -49,7 +49,7 @@ def workflows(
 
 
 def _list(context: Context, workflows: Workflows) -> None:
-    active = {model: workflows.active(model) for model in context.workspace.project.definitions.models}
+    active = {model: workflows.active(model) for model in context.workspace.project.definitions.served}
     dead = workflows.dead()
     if context.json:
         print_json({"active": active, "dead": dead})

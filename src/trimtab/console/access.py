@@ -142,7 +142,7 @@ class Visit(NamedTuple):
         if not model:
             return self.actor.models
         self.actor.require("viewer", model)
-        return (self.workspace.model(model).name,)
+        return (self.workspace.served(model).name,)
 
 
 def open_visit(request: Request) -> Visit:

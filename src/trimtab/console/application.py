@@ -196,7 +196,7 @@ def _kept_frame() -> Callable[[Workspace], FrameOverview]:
     kept: dict[tuple[str, ...], tuple[object, FrameOverview]] = {}
 
     def frame(workspace: Workspace) -> FrameOverview:
-        models = tuple(workspace.project.definitions.models)
+        models = tuple(workspace.project.definitions.served)
         at = workspace.metadata.positions(), workspace.clock.now().timestamp() // FRESH_S
         found = kept.get(models)
         if found is None or found[0] != at:

@@ -14,6 +14,7 @@ from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.records.training import DatasetVersion, Run
 from trimtab.stores.metadata.contract import Metadata, newest_until
+from trimtab.stores.metadata.training_sets import is_examples
 
 MONTH = timedelta(days=30)
 """Budgets are counted over the trailing 30 days of event time."""
@@ -112,11 +113,13 @@ class ControlEvents:
 
     @property
     def runs(self) -> Sequence[Run]:
-        """Newest first."""
-        return self._all(Run)
+        """Trainings, and searches for prompts, newest first. Evaluations of prompts retrain nothing."""
+        return [run for run in self._all(Run) if run.purpose != "evaluate"]
 
     def as_of(self, run: Run) -> datetime:
         """Return the time as of which the training data of a run was read."""
+        if is_examples(run.dataset):
+            return run.created_at
         if run.dataset not in self._as_of:
             self._as_of[run.dataset] = self._metadata.get(DatasetVersion, run.dataset).as_of
         return self._as_of[run.dataset]
@@ -161,7 +164,7 @@ def gather_history(
         retrained_at=tuple(sorted(d.end for d in retrained if d.end > time - MONTH)),
         spent=spent(((events.as_of(run), run.cost) for run in runs), time),
         spent_at=trainings,
-        next_cost=sum(run.cost for run in takewhile(lambda run: run.dataset == runs[0].dataset, runs)),
+        next_cost=sum(run.cost for run in takewhile(lambda run: _same_retraining(run, runs[0]), runs)),
         open_review=proposals[0].id if proposals else None,
         noted_review=notes[-1].id if notes else None,
         noted_at=notes[-1].end if notes else None,
@@ -172,6 +175,11 @@ def gather_history(
 def spent(costs: Iterable[tuple[datetime, float]], time: datetime) -> float:
     """Return what trainings of the 30 days before an event time cost. costs: as-of time and cost of each run."""
     return sum(cost for as_of, cost in costs if as_of > time - MONTH)
+
+
+def _same_retraining(run: Run, newest: Run) -> bool:
+    """Return True if a run and the newest one are of one retraining: a fit and the fit on all rows, or one search."""
+    return run is newest or (run.dataset == newest.dataset and newest.purpose == "train")
 
 
 def _failure(events: ControlEvents, refused: Sequence[Decision], asked: Sequence[Decision]) -> str | None:

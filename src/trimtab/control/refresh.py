@@ -59,7 +59,7 @@ def labelled_rows(
     bundle's training set on. suspected: stretches whose rows do not count.
     """
     bundle = latest(metadata, Bundle, model=model)
-    if bundle is None:
+    if bundle is None or bundle.kind == "prompt":  # no schedule searches for a better prompt
         return LabelledRows()
     dataset = metadata.get(DatasetVersion, bundle.dataset)
     since = history.last_retrain or dataset.as_of

@@ -143,7 +143,8 @@ class WindowHistory:
             self._datasets[version] = None
             with suppress(NotFound):
                 bundle = self._metadata.get(Bundle, f"{self._model}/{version}")
-                self._datasets[version] = self._metadata.get(DatasetVersion, bundle.dataset)
+                if bundle.kind == "model":
+                    self._datasets[version] = self._metadata.get(DatasetVersion, bundle.dataset)
         return self._datasets[version]
 
 

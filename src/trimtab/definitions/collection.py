@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.definitions.kpis import Kpi
@@ -19,6 +19,10 @@ from trimtab.definitions.services import FeatureService
 from trimtab.definitions.sources import Source
 from trimtab.definitions.views import Entity, FeatureView, Selection
 from trimtab.errors import DefinitionError, nearest
+
+S = TypeVar("S")
+Served = Model | Prompt
+"""What the gateway can serve."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Definitions:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
 
     @property
-    def served(self) -> Mapping[str, Model | Prompt]:
+    def served(self) -> Mapping[str, Served]:
         """All that the gateway can serve: models, then prompts. No name is used twice."""
         return {**self.models, **self.prompts}
 
@@ -66,17 +70,28 @@ class Definitions:
 
     def model(self, name: str | None = None) -> Model:
         """Return the model called `name`, or the only one. Raises DefinitionError."""
+        if name in self.prompts:
+            known = ", ".join(sorted(self.models)) or "none"
+            raise DefinitionError(f"'{name}' is a prompt, and this is for trained models; the models are {known}")
+        return self._one(self.models, name, "model", "tt.Model(...)")
+
+    def one_served(self, name: str | None = None) -> Served:
+        """Return the model or prompt called `name`, or the only one of all. Raises DefinitionError."""
+        if not self.prompts:
+            return self.model(name)
+        return self._one(self.served, name, "model or prompt", "tt.Model(...) or tt.Prompt(...)")
+
+    def _one(self, known: Mapping[str, S], name: str | None, what: str, factory: str) -> S:
         if name is None:
-            if len(self.models) == 1:
-                return next(iter(self.models.values()))
-            if not self.models:
-                raise DefinitionError(f"{self.path} defines no model; add one with: tt.Model(...)")
-            raise DefinitionError(
-                f"{self.path} defines {len(self.models)} models; name one with --model: {sorted(self.models)}"
-            )
-        if name not in self.models:
-            raise DefinitionError(f"{self.path} has no model '{name}'.{nearest(name, self.models)}")
-        return self.models[name]
+            if len(known) == 1:
+                return next(iter(known.values()))
+            if not known:
+                raise DefinitionError(f"{self.path} defines no {what}; add one with: {factory}")
+            plural = "models" if what == "model" else "models and prompts"
+            raise DefinitionError(f"{self.path} defines {len(known)} {plural}; name one with --model: {sorted(known)}")
+        if name not in known:
+            raise DefinitionError(f"{self.path} has no {what} '{name}'.{nearest(name, known)}")
+        return known[name]
 
     def place_of(self, message: str) -> str:
         """Return file and line of the definition that a message begins with; empty when it begins with none."""

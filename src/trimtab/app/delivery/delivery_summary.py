@@ -23,6 +23,7 @@ from trimtab.records.record import Verdict
 from trimtab.records.serving import Assignment
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest, newest_where
+from trimtab.stores.metadata.training_sets import training_set
 from trimtab.units import plural
 
 HOUR_S = 3600.0
@@ -139,7 +140,7 @@ def delivery_summary(
         DefinitionError: there is no such model.
     """
     chosen = None if run is None else judged_run(workspace, find_run(workspace, run, model))
-    names = list(workspace.project.definitions.models) if model is None else [workspace.model(model).name]
+    names = list(workspace.project.definitions.served) if model is None else [workspace.served(model).name]
     if chosen is not None:
         names = [chosen.model]
     tables = tuple(_table(workspace, name) for name in workspace.project.definitions.sources)
@@ -193,11 +194,13 @@ def _table(workspace: Workspace, name: str) -> TableLine:
 
 def _model(workspace: Workspace, name: str, chosen: Run | None) -> ModelSummary:
     metadata = workspace.metadata
-    found = ModelSummary(model=name, task=workspace.model(name).task, links=_links(workspace, name))
+    found = ModelSummary(model=name, task=workspace.served(name).task, links=_links(workspace, name))
     revision = open_rollouts(workspace, name).current()
     found = msgspec.structs.replace(found, serving=() if revision is None else revision.assignments)
     run = chosen or newest_where(metadata, Run, lambda each: each.refit_of is None, model=name)
-    dataset = metadata.get(DatasetVersion, run.dataset) if run else latest(metadata, DatasetVersion, model=name)
+    dataset = training_set(metadata, run) if run else latest(metadata, DatasetVersion, model=name)
+    if dataset is None and name in workspace.project.definitions.prompts:
+        return msgspec.structs.replace(found, next="nothing yet; run: trimtab eval")
     if dataset is None:
         empty = latest(metadata, TableVersion, table=workspace.model(name).examples.name) is None
         if empty or workspace.environment.is_guarded:

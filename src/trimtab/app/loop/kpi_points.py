@@ -39,7 +39,7 @@ def open_kpi_monitor(workspace: Workspace) -> KpiMonitor:
         return [(one.rows, one.total, one.entities) for one in queries[kpi.name].sums(list(windows))]
 
     queries: dict[str, KpiQuery] = {}
-    models = list(definitions.models)
+    models = list(definitions.served)
     return KpiMonitor(workspace.metadata, definitions.kpis, models, policy.decide, rows, workspace.clock, query)
 
 
@@ -83,7 +83,7 @@ def add_point(
     if not kpi.is_pushed:
         raise DefinitionError(f"KPI '{name}' is read from the {kpi.origin}; add rows there instead")
     if model is not None:
-        workspace.model(model)
+        workspace.served(model)
         if kpi.model is not None and kpi.model.name != model:
             raise UsageError(f"KPI '{name}' belongs to the model '{kpi.model.name}', not to '{model}'")
     made = _point(name, value, time, entity, model, by, workspace.now())

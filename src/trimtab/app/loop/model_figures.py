@@ -35,7 +35,7 @@ class FiguresReader:
         """Return the figures. Raises StoreError."""
         positions = self._workspace.metadata.positions()
         if positions != self._positions:
-            names = self._workspace.project.definitions.models
+            names = self._workspace.project.definitions.served
             self._figures = tuple(model_figures(self._workspace, name) for name in names)
             self._positions = positions
         return self._figures
@@ -57,7 +57,7 @@ def model_figures(workspace: Workspace, model: str) -> ModelFigures:
     if window is None:
         return figures
     signals = metadata.find(Signal, kind=KINDS, model=model, version=window.version, subject="all", start=window.start)
-    loss = BY_TASK[workspace.model(model).task].promotion
+    loss = BY_TASK[workspace.served(model).task].promotion
     return msgspec.structs.replace(
         figures,
         window_end=to_micros(window.end) / MICROS["s"],

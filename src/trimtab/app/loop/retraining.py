@@ -346,7 +346,7 @@ class Retraining:
         policy = self._workspace.project.policy
         if not self.measured:
             policy = unmeasured(policy)
-        task, window = self._workspace.model(model).task, policy.decide.window
+        task, window = self._workspace.served(model).task, policy.decide.window
         metadata = self._workspace.metadata
         suspected = held(metadata, model, as_of=self.now or event_time(metadata, model, self._workspace.clock))
         verdict = judge_candidate(

@@ -63,7 +63,7 @@ def decide_once(workspace: Workspace) -> list[Decision]:
         decisions = [d for controller in controllers.values() for d in controller.step()]
         comparisons = Comparisons(workspace.metadata, workspace.clock)
         for name, controller in controllers.items():
-            comparisons.step(name, workspace.model(name).task, controller.policy)
+            comparisons.step(name, workspace.served(name).task, controller.policy)
         return decisions
 
 
@@ -78,7 +78,7 @@ def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Co
             tables=model.source_tables,
             before=partial(windows_before_service, workspace, name),
         )
-        for name, model in workspace.project.definitions.models.items()
+        for name, model in workspace.project.definitions.served.items()
     }
 
 
@@ -147,7 +147,7 @@ class Steering:
         if self._retraining.measured == measured:
             return
         self._retraining.measured = measured
-        policy, models = self._workspace.project.policy, self._workspace.project.definitions.models
+        policy, models = self._workspace.project.policy, self._workspace.project.definitions.served
         for name, controller in self._controllers.items():
             controller.policy = judging_policy(policy, models[name].task, measured=measured)
 
@@ -179,7 +179,7 @@ class Steering:
                 decisions.extend(controller.step())
             if not self._compared:  # after the controllers, which suspect windows
                 for name, controller in self._controllers.items():
-                    self._comparisons.step(name, self._workspace.model(name).task, controller.policy)
+                    self._comparisons.step(name, self._workspace.served(name).task, controller.policy)
                 self._compared = True
         except LedgerBroken as error:  # serving goes on, and so does monitoring
             if not self._ledger_is_broken:

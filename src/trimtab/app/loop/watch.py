@@ -11,6 +11,7 @@ from trimtab.app.loop.kpi_points import open_kpi_monitor
 from trimtab.app.loop.machine_use import MachineUse
 from trimtab.app.loop.monitors import references
 from trimtab.app.project.workspace import Workspace
+from trimtab.definitions.collection import Served
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import Source
 from trimtab.features.state.position import read_position
@@ -26,7 +27,7 @@ class Watch:
         self._pushed, self._asked = kpi_intake(workspace), request_intake(workspace)
         self._kpis = open_kpi_monitor(workspace)
         self._machine = MachineUse(workspace)
-        self._series = [open_series(workspace, model) for model in workspace.project.definitions.models.values()]
+        self._series = [open_series(workspace, model) for model in workspace.project.definitions.served.values()]
 
     def step(self) -> list[Signal]:
         """Write what follows from new records, before decisions are made on them."""
@@ -36,7 +37,7 @@ class Watch:
         return [*found, *self._kpis.step(), *self._machine.step()]
 
 
-def open_series(workspace: Workspace, model: Model) -> WindowSeries:
+def open_series(workspace: Workspace, model: Served) -> WindowSeries:
     """Return the series of a model's windows and tables."""
     sources = sources_of(model)
     return WindowSeries(
@@ -51,7 +52,7 @@ def open_series(workspace: Workspace, model: Model) -> WindowSeries:
     )
 
 
-def ages_of_views(workspace: Workspace, model: Model, start: int, end: int) -> dict[str, tuple[int, int]]:
+def ages_of_views(workspace: Workspace, model: Served, start: int, end: int) -> dict[str, tuple[int, int]]:
     """Return how old the values of a model's views were at most in a stretch of time, and the policy's limits.
 
     All in microseconds; for views with a limit that have values. Steps are remembered, so the age of a stretch that has
@@ -67,8 +68,10 @@ def ages_of_views(workspace: Workspace, model: Model, start: int, end: int) -> d
     return found
 
 
-def sources_of(model: Model) -> dict[str, Source]:
+def sources_of(model: Served) -> dict[str, Source]:
     """Return the sources that a model learns from or is labelled by, by name."""
+    if not isinstance(model, Model):
+        return {}
     views = [view.source for view in model.views]
     outcomes = [] if model.outcomes is None else [model.outcomes.source]
     return {source.name: source for source in (model.examples, *views, *outcomes)}

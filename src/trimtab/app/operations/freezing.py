@@ -56,7 +56,7 @@ def _freeze(
     workspace: Workspace, actor: Actor, model: str | None, reason: str, *, frozen: bool, until: datetime | None = None
 ) -> Freeze:
     actor.require("approver", model)
-    scope = "" if model is None else workspace.model(model).name
+    scope = "" if model is None else workspace.served(model).name
     return set_freeze(
         workspace.metadata,
         scope,

@@ -112,7 +112,7 @@ def ask_retraining(
     now = workspace.now()
     found = request_retraining(
         workspace.metadata,
-        workspace.model(model).name,
+        workspace.served(model).name,
         key=key or f"{actor.name}.{to_micros(now)}",
         source="command" if actor.may("approver", model) else "api",
         reason=reason,

@@ -29,7 +29,7 @@ def create_token(
     """
     actor.require("admin")
     for model in models:
-        workspace.model(model)
+        workspace.served(model)
     return tokens.create(
         workspace.metadata,
         workspace.clock,

@@ -101,7 +101,7 @@ def comparison_overview(
 
     Raises NotFound for versions that do not exist, and DefinitionError for a model that is none.
     """
-    name, policy = workspace.model(model).name, workspace.project.policy
+    name, policy = workspace.served(model).name, workspace.project.policy
     revisions = workspace.metadata.find(Revision, model=name)
     pairs = _pairs(workspace, name, revisions)
     if versions is not None and versions not in {(p.version, p.against) for p in pairs}:
@@ -119,7 +119,7 @@ def comparison_overview(
     report = _gates(workspace, bundle)
     serving = {a.version for a in now.assignments} if now else set()
     goes_on = version in serving and now is not None and now.bundle_in("champion") == f"{name}/{against}"
-    task = workspace.model(name).task
+    task = workspace.served(name).task
     rule = policy.rollout.promote_when
     unit = last.metric if last else rule.metric_for(task)
     return ComparisonOverview(

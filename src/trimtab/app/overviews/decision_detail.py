@@ -163,7 +163,7 @@ class DecisionDetail(msgspec.Struct, frozen=True, kw_only=True):
 def decision_detail(workspace: Workspace, model: str, number: int) -> DecisionDetail:
     """Return one decision by its number. Raises NotFound, and DefinitionError for a model that is none."""
     metadata = workspace.metadata
-    decision = latest(metadata, Decision, model=workspace.model(model).name, number=number)
+    decision = latest(metadata, Decision, model=workspace.served(model).name, number=number)
     if decision is None:
         newest = latest(metadata, Decision, model=model)
         known = f"its decisions are 1 to {newest.number}" if newest else "it has none yet"

@@ -128,9 +128,9 @@ def decision_overview(
         DefinitionError: the wanted model does not exist.
     """
     policy = workspace.project.policy
-    names = tuple(workspace.project.definitions.models)
+    names = tuple(workspace.project.definitions.served)
     some = (wanted.model,) if isinstance(wanted.model, str) else wanted.model
-    wanted_names = names if some is None else tuple(workspace.model(name).name for name in some)
+    wanted_names = names if some is None else tuple(workspace.served(name).name for name in some)
     found = list_decisions(workspace, wanted, limit=limit + 1, before=before)
     page = found[:limit]
     (total, acted, raised, held), brakes = _counts(workspace, wanted)

@@ -136,7 +136,7 @@ def decision_past(workspace: Workspace, decision: Decision) -> DecisionPast:
 
 def _policy(workspace: Workspace, decision: Decision) -> tuple[Policy, str]:
     """Return the policy of the time of a decision; where it is not known, the present one, and why."""
-    model = workspace.project.definitions.models.get(decision.model)
+    model = workspace.project.definitions.served.get(decision.model)
     present, why = workspace.project.policy, ""
     versions = workspace.metadata.find(PolicyVersion)
     of_its_time = next((v for v in versions if v.created_at <= decision.created_at), None)

@@ -20,8 +20,9 @@ from trimtab.errors import NotFound, UsageError, nearest
 from trimtab.records.control import WorkflowStep
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Verdict
-from trimtab.records.training import REFIT, Bundle, DatasetVersion, Run
+from trimtab.records.training import REFIT, Bundle, Run
 from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.training_sets import training_set
 from trimtab.training.environment import DIRTY
 from trimtab.units import plural
 
@@ -184,7 +185,7 @@ def run_detail(workspace: Workspace, run: str) -> RunDetail:
         sentence=_run_sentence(facts, report, judged),
         facts=facts,
         created_at=found.created_at,
-        as_of=workspace.metadata.get(DatasetVersion, found.dataset).as_of,
+        as_of=training_set(workspace.metadata, found).as_of,
         gates=report.results if report else (),
         gate_report=report.id if report else None,
         decision=step.decision if step else None,
@@ -232,7 +233,7 @@ def run_plots(workspace: Workspace, run: str) -> tuple[str, ...]:
 
 
 def _groups(workspace: Workspace, runs: Sequence[Run]) -> Iterator[DifferenceGroup]:
-    sets = [workspace.metadata.get(DatasetVersion, run.dataset) for run in runs]
+    sets = [training_set(workspace.metadata, run) for run in runs]
     pins = [pin for run in runs for pin in run.pins]
     yield _group("parameters", [{"seed": run.seed, **run.params} for run in runs])
     yield _group("metrics", [run.metrics for run in runs])
@@ -263,7 +264,7 @@ def _row(workspace: Workspace, row: RunRow, metrics: Sequence[str], params: Sequ
         id=row.id,
         model=row.model,
         created_at=row.created_at,
-        as_of=workspace.metadata.get(DatasetVersion, row.dataset).as_of,
+        as_of=training_set(workspace.metadata, row).as_of,
         bundle=row.bundle,
         verdict=row.verdict,
         metrics={name: row.metrics[name] for name in metrics if name in row.metrics},
@@ -281,7 +282,7 @@ def _row(workspace: Workspace, row: RunRow, metrics: Sequence[str], params: Sequ
 def _usual_metric(workspace: Workspace, rows: Sequence[RunRow], known: Sequence[str]) -> tuple[str, ...]:
     """Return the metric that the accuracy gate judges, or the first one of the runs."""
     gate = workspace.project.policy.gates.accuracy
-    judged = {gate.metric_for(workspace.model(name).task) for name in {row.model for row in rows}} if gate else set()
+    judged = {gate.metric_for(workspace.served(name).task) for name in {row.model for row in rows}} if gate else set()
     return tuple(sorted(known, key=lambda name: name not in judged)[:1])
 
 

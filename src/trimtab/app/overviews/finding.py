@@ -17,12 +17,12 @@ SHORTEST_RUN = 4
 def find_page(workspace: Workspace, text: str) -> str | None:
     """Return the path of the page of a model, version, decision, table, feature view or run, or None."""
     definitions = workspace.project.definitions
-    if text in definitions.models:
+    if text in definitions.served:
         return f"/models/{quote(text)}"
     model, _, rest = text.partition("/")
-    if model in definitions.models and rest.startswith("decision/"):
+    if model in definitions.served and rest.startswith("decision/"):
         return f"/models/{quote(model)}/decisions/{quote(rest.removeprefix('decision/'))}"
-    if model in definitions.models and rest.isdigit() and latest(workspace.metadata, Bundle, model=model):
+    if model in definitions.served and rest.isdigit() and latest(workspace.metadata, Bundle, model=model):
         return f"/models/{quote(model)}/versions/{rest}"
     if text in definitions.sources and latest(workspace.metadata, TableVersion, table=text):
         return f"/data/tables/{quote(text)}"

@@ -35,7 +35,7 @@ def frame_overview(workspace: Workspace) -> FrameOverview:
     """Return what every page shows around its content."""
     metadata = workspace.metadata
     closed = [
-        latest(metadata, WindowReport, model=name, stage="closed") for name in workspace.project.definitions.models
+        latest(metadata, WindowReport, model=name, stage="closed") for name in workspace.project.definitions.served
     ]
     newest = max((each for each in closed if each is not None), key=lambda each: each.end, default=None)
     judges = (holder(workspace, LOOP) or holder(workspace, REPLAY)) is not None

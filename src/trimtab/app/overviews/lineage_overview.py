@@ -27,6 +27,7 @@ from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.training_sets import training_set
 from trimtab.training.environment import DIRTY
 from trimtab.units import plural, short
 
@@ -166,7 +167,7 @@ def _answer(workspace: Workspace, row: Mapping[str, Any], threshold: float) -> s
     """Return the score of a row, and what it means for the task."""
     if row["score"] is None:
         return "an error"
-    score, model = wording.metric(row["score"]), workspace.project.definitions.models.get(row["model"])
+    score, model = wording.metric(row["score"]), workspace.project.definitions.served.get(row["model"])
     if row["probabilities"]:
         name, share = max(row["probabilities"].items(), key=lambda each: each[1])
         return f"{name} ({wording.share(share)})"
@@ -250,7 +251,7 @@ def _back(workspace: Workspace, record: Record) -> Iterator[LineageStep]:
         yield _run(record)
         if record.refit_of is not None:
             yield _run(metadata.get(Run, record.refit_of))
-        yield from _back_from_dataset(workspace, metadata.get(DatasetVersion, record.dataset))
+        yield from _back_from_dataset(workspace, training_set(metadata, record))
     elif isinstance(record, DatasetVersion):
         yield from _back_from_dataset(workspace, record)
     elif isinstance(record, FeatureViewVersion):

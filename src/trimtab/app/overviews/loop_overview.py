@@ -27,6 +27,7 @@ from trimtab.records.record import Action, Level, Record
 from trimtab.records.serving import LogGap, Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.training_sets import training_set
 from trimtab.units import plural
 
 PAGE_MODELS = 20
@@ -52,8 +53,10 @@ STAGES: tuple[tuple[str, type[Record], Callable[[Any], str], str], ...] = (
 """Name of a stage, the records that it writes, what is said of the newest one, and the command that writes the first.
 
 The boxes are these, with the sources at the beginning and the gateway before the log."""
-GATEWAY = 9
-"""Place of the gateway's box."""
+OF_TABLES = ("source", "table", "checks", "features", "dataset")
+"""Stages that a project of prompts alone does not have."""
+COMMANDS_OF_PROMPTS = {"run": "trimtab eval", "gates": "trimtab eval", "bundle": "trimtab eval"}
+"""By stage, the command of such a project."""
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +142,7 @@ class LoopOverview(msgspec.Struct, frozen=True, kw_only=True):
 
 def loop_overview(workspace: Workspace, *, page: int = 1) -> LoopOverview:
     """Return the first page. page: of the models, from 1 on."""
-    names = tuple(workspace.project.definitions.models)
+    names = tuple(workspace.project.definitions.served)
     briefs = _briefs(workspace)
     waits = waiting_decisions(workspace, names)
     gateway = running_gateway(workspace.run_folder)
@@ -203,7 +206,7 @@ def models_page(workspace: Workspace, *, page: int = 1) -> ModelsPage:
 
 
 def _briefs(workspace: Workspace) -> list[ModelBrief]:
-    names = workspace.project.definitions.models
+    names = workspace.project.definitions.served
     return sorted((model_brief(workspace, name) for name in names), key=_urgency)
 
 
@@ -247,23 +250,26 @@ def waiting_decisions(workspace: Workspace, names: Sequence[str]) -> tuple[Waiti
 def _boxes(workspace: Workspace, gateway: str | None) -> tuple[Box, ...]:
     """Return the stages in the order in which records pass along the loop."""
     now = workspace.now()
-    sources = plural(len(workspace.project.definitions.sources), "source")
-    found = [Box(name="source", newest=sources, at=None, age_s=None)]
+    definitions = workspace.project.definitions
+    prompts_alone = bool(definitions.prompts) and not definitions.models
+    commands = COMMANDS_OF_PROMPTS if prompts_alone else {}
+    found = [Box(name="source", newest=plural(len(definitions.sources), "source"), at=None, age_s=None)]
     for name, kind, words, command in STAGES:
         newest = latest(workspace.metadata, kind)
         if newest is None:
-            found.append(Box(name=name, newest="", at=None, age_s=None, next=command))
+            found.append(Box(name=name, newest="", at=None, age_s=None, next=commands.get(name, command)))
             continue
         age = max(0.0, (now - newest.created_at).total_seconds())
         verdict: Verdict = getattr(newest, "verdict", "")
         found.append(Box(name=name, newest=words(newest), at=newest.created_at, age_s=age, verdict=verdict))
     note = "running" if gateway else "stopped"
-    found.insert(GATEWAY, Box(name="gateway", newest=gateway or "", at=None, age_s=None, note=note, next="trimtab up"))
+    log = next(place for place, box in enumerate(found) if box.name == "log")
+    found.insert(log, Box(name="gateway", newest=gateway or "", at=None, age_s=None, note=note, next="trimtab up"))
     gaps = sum(gap.rows for gap in workspace.metadata.find(LogGap))
     if gaps:
-        log = found[GATEWAY + 1]
-        found[GATEWAY + 1] = msgspec.structs.replace(log, verdict="warn", note=f"{count(gaps)} rows are not logged")
-    return tuple(found)
+        note = f"{count(gaps)} rows are not logged"
+        found[log + 1] = msgspec.structs.replace(found[log + 1], verdict="warn", note=note)
+    return tuple(box for box in found if not prompts_alone or box.name not in OF_TABLES)
 
 
 def _totals(workspace: Workspace, briefs: Sequence[ModelBrief]) -> Totals | None:
@@ -276,7 +282,7 @@ def _totals(workspace: Workspace, briefs: Sequence[ModelBrief]) -> Totals | None
     runs = [
         r
         for r in workspace.metadata.find(Run)
-        if r.made_in is None and _same_month(_as_of(workspace, r.dataset), newest)
+        if r.made_in is None and _same_month(training_set(workspace.metadata, r).as_of, newest)
     ]
     lost = [m.lost for m in own if m.lost is not None]
     saved = [m.saved for m in own if m.saved is not None]
@@ -288,13 +294,9 @@ def _totals(workspace: Workspace, briefs: Sequence[ModelBrief]) -> Totals | None
         saved=math.fsum(saved) if saved else None,
         saved_windows=sum(m.saved_windows for m in own),
         loop=math.fsum([*(r.cost for r in runs), *(m.serving for m in own)]),
-        trainings=sum(r.refit_of is None for r in runs),
+        trainings=sum(r.refit_of is None and r.purpose != "evaluate" for r in runs),
         allowed=workspace.project.policy.decide.budget.retrains,
     )
-
-
-def _as_of(workspace: Workspace, dataset: str) -> datetime:
-    return workspace.metadata.get(DatasetVersion, dataset).as_of
 
 
 def _same_month(at: datetime, begin: datetime) -> bool:

@@ -111,7 +111,7 @@ class ModelBrief(msgspec.Struct, frozen=True, kw_only=True):
 
 def model_brief(workspace: Workspace, name: str) -> ModelBrief:
     """Return the state of a model. Raises DefinitionError for an unknown one."""
-    model, policy, metadata = workspace.model(name), workspace.project.policy, workspace.metadata
+    model, policy, metadata = workspace.served(name), workspace.project.policy, workspace.metadata
     newest = _newest_window(metadata, model.name)
     loss = policy.rollout.promote_when.quality_for(model.task)
     reports = _recent(workspace, model.name, newest, loss)
@@ -242,7 +242,7 @@ def _facts(
         found.append(_drift_fact(workspace, judged))
     if months is not None and months.lost is not None:
         found.append(_lost_fact(policy, months, judged))
-    if labelled and workspace.model(name).label is not None:
+    if labelled and workspace.served(name).label is not None:
         newest = labelled[-1]
         rows = f"{count(newest.labelled)} of {count(newest.rows)}"
         found.append(Fact(name="labels", label="labels", figure=share(newest.coverage), usual=rows))

@@ -142,7 +142,7 @@ def model_overview(
         DefinitionError: there is no such model.
     """
     now = model_brief(workspace, name)
-    model, policy, metadata = workspace.model(name), workspace.project.policy, workspace.metadata
+    model, policy, metadata = workspace.served(name), workspace.project.policy, workspace.metadata
     size = timedelta(microseconds=policy.decide.window)
     first = next(iter(metadata.find(WindowReport, model=name, limit=1, oldest_first=True)), None)
     wanted = _bounded(wanted, now.until, None if first is None else first.start, size)

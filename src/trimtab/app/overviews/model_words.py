@@ -64,7 +64,7 @@ def model_sentence(
         return f"No closed window yet: the first ends at {_next_end(workspace)}."
     judged = newest_judged(decisions)
     if judged is None:
-        if workspace.model(name).label is None:
+        if workspace.served(name).label is None:
             return "The model has no labels, so no loss is known; its inputs and predictions are watched."
         return f"Labels mature after {short(policy.decide.labels_mature_after)}; no window is judged yet."
     said = (

@@ -20,6 +20,7 @@ from trimtab.records.record import Verdict
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run, UsualRange
 from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.training_sets import training_set
 
 REVISIONS = 50
 """Newest revisions that are listed."""
@@ -100,7 +101,7 @@ def version_overview(workspace: Workspace, model: str, version: int) -> VersionO
     run: Run | None = None
     gates: GateReport | None = None
     with suppress(NotFound):
-        dataset = metadata.get(DatasetVersion, bundle.dataset)
+        dataset = training_set(metadata, bundle)
     with suppress(NotFound):
         run = metadata.get(Run, bundle.run)
     with suppress(NotFound):

@@ -25,9 +25,10 @@ from trimtab.app.overviews.wording import (
     window_name,
 )
 from trimtab.app.project.workspace import Workspace
+from trimtab.bundle.spec import read_spec
 from trimtab.control.cause import COUNTED
 from trimtab.control.decision import REVIEW_P
-from trimtab.definitions.models import Model
+from trimtab.definitions.collection import Served
 from trimtab.definitions.personal_columns import mask_segment, personal_columns
 from trimtab.errors import DataError, NotFound, StoreError
 from trimtab.metric_catalog import PAIR, Task
@@ -155,7 +156,7 @@ def window_detail(workspace: Workspace, name: str, start: datetime, version: int
     Raises:
         NotFound: there is no such model, or no version has such a window; the nearest one is named.
     """
-    model = workspace.model(known_model(workspace, name))
+    model = workspace.served(known_model(workspace, name))
     metadata, policy = workspace.metadata, workspace.project.policy
     reports = metadata.find(WindowReport, model=name, stage=("closed", "matured"), start=start)
     report = _chosen(reports, version)
@@ -259,7 +260,10 @@ def _columns(
     categories: Mapping[str, Sequence[str]] = {}
     with suppress(NotFound):
         bundle = workspace.metadata.get(Bundle, f"{report.model}/{report.version}")
-        categories = workspace.metadata.get(DatasetVersion, bundle.dataset).feature_categories
+        if bundle.kind == "prompt":
+            categories = read_spec(workspace.artifacts.open(bundle.path)).feature_categories
+        else:
+            categories = workspace.metadata.get(DatasetVersion, bundle.dataset).feature_categories
     return window_columns(profiles[0], reference, signals, categories=categories, masked=masked)
 
 
@@ -279,7 +283,7 @@ def _segments(signals: Sequence[Signal]) -> tuple[Segment, ...]:
 
 
 def _mistakes(
-    model: Model, policy: Impact, report: WindowReport, reference: Reference | None
+    model: Served, policy: Impact, report: WindowReport, reference: Reference | None
 ) -> tuple[MistakeShare, ...]:
     """Return each kind of mistake with its price; kinds without a price in the policy have none."""
     prices = policy.cost_for(model.task) if model.money is None else {}
@@ -350,7 +354,7 @@ def _waits(workspace: Workspace, report: WindowReport) -> str:
     return f"not judged before its labels mature: {short_day(report.end + mature)}"
 
 
-def _sentence(model: Model, report: WindowReport, columns: Sequence[WindowColumn], signals: Sequence[Signal]) -> str:
+def _sentence(model: Served, report: WindowReport, columns: Sequence[WindowColumn], signals: Sequence[Signal]) -> str:
     if report.stage != "matured":
         labels = "labels not mature"
     elif model.label is None:

@@ -109,7 +109,7 @@ def all_windows(workspace: Workspace, model: str, wanted: WindowFilter) -> Itera
 
 def known_model(workspace: Workspace, name: str) -> str:
     """Return the name of a model. Raises NotFound, which names the models there are."""
-    models = workspace.project.definitions.models
+    models = workspace.project.definitions.served
     if name not in models:
         raise NotFound(f"there is no model '{name}'; the models are {', '.join(sorted(models)) or 'none'}")
     return name

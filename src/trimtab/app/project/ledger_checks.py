@@ -37,7 +37,7 @@ def verify_ledger(workspace: Workspace) -> LedgerState:
     """Verify the whole ledger, and the chain of decisions of each model. Raises StoreError."""
     state = workspace.metadata.verify()
     found = []
-    for model in workspace.project.definitions.models:
+    for model in workspace.project.definitions.served:
         try:
             verify_chain(workspace.metadata.find(Decision, model=model, oldest_first=True))
         except StoreError as error:

@@ -35,8 +35,10 @@ class LimitedWorkspace(Workspace):
     """
 
     def __init__(self, whole: Workspace, models: Sequence[str]) -> None:
-        own = {name: model for name, model in whole.project.definitions.models.items() if name in models}
-        definitions = dataclasses.replace(whole.project.definitions, models=own)
+        known = whole.project.definitions
+        own = {name: model for name, model in known.models.items() if name in models}
+        prompts = {name: prompt for name, prompt in known.prompts.items() if name in models}
+        definitions = dataclasses.replace(known, models=own, prompts=prompts)
         super().__init__(dataclasses.replace(whole.project, definitions=definitions), whole.environment, whole.clock)
         self._whole, self._models = whole, tuple(models)
 

@@ -77,12 +77,12 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
         _expect_name(where, "features.freshness", name, sorted(definitions.views), "feature view")
     for name, channel in policy.alerts.channels.items():
         for named in channel.models or ():
-            _expect_name(where, f"alerts.channels.{name}.models", named, sorted(definitions.models), "model")
+            _expect_name(where, f"alerts.channels.{name}.models", named, sorted(definitions.served), "model")
         for band in channel.bands or ():
             _expect_name(where, f"alerts.channels.{name}.bands", band, policy.decide.matrix.root, "band of the matrix")
     for name, rule in policy.triggers.items():
         for named in rule.models or ():
-            _expect_name(where, f"triggers.{name}.models", named, sorted(definitions.models), "model")
+            _expect_name(where, f"triggers.{name}.models", named, sorted(definitions.served), "model")
         if rule.source is not None:
             _expect_name(where, f"triggers.{name}.source", rule.source, sorted(definitions.sources), "source")
     made = {name for model in definitions.models.values() for name in model.feature_names}
@@ -94,7 +94,7 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
             _expect_name(where, f"gates.custom.{key}", name, definitions.gates, "gate of the project (@tt.gate)")
     for model in definitions.models.values():
         _check_model(where, policy, model)
-    _check_tasks(where, policy, [model.task for model in definitions.models.values()])
+    _check_tasks(where, policy, [each.task for each in definitions.served.values()])
     _check_parameters(where, policy, list(definitions.models.values()))
     _check_pairs(where, policy, list(definitions.models.values()))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trimtab.app.project.project import POLICY, Project, open_project
 from trimtab.clock import Clock, SystemClock
+from trimtab.definitions.collection import Served
 from trimtab.definitions.models import Model
 from trimtab.definitions.secrets import reveal_in_url
 from trimtab.errors import PolicyError, nearest
@@ -115,6 +116,10 @@ class Workspace:
     def model(self, name: str | None = None) -> Model:
         """Return a model of the project, or its only one."""
         return self.project.definitions.model(name)
+
+    def served(self, name: str | None = None) -> Served:
+        """Return a model or a prompt of the project, or the only one of all."""
+        return self.project.definitions.one_served(name)
 
     def shows(self, model: str) -> bool:
         """Return True if a reader of this workspace may see a model."""

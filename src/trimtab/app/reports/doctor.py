@@ -86,7 +86,7 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     findings += _workflows(workspace)
     findings += [_loop(workspace), _gateway(workspace)]
     findings += _alerts(workspace)
-    for model in workspace.project.definitions.models:
+    for model in workspace.project.definitions.served:
         findings += [_serving(workspace, model), *_features(workspace, model)]
     return findings
 
@@ -154,8 +154,8 @@ def _count(folder: Path) -> str:
     before = set(sys.modules)
     found = load_definitions(folder)
     heavy = [name for name in SLOW_IMPORTS if name in set(sys.modules) - before]
-    counts = (found.sources, "source"), (found.views, "view"), (found.models, "model")
-    return ", ".join(plural(len(each), noun) for each, noun in counts) + (
+    counts = (found.sources, "source"), (found.views, "view"), (found.models, "model"), (found.prompts, "prompt")
+    return ", ".join(plural(len(each), noun) for each, noun in counts if each or noun != "prompt") + (
         f"; imports {', '.join(heavy)}: import them inside the trainer, so the gateway starts fast" if heavy else ""
     )
 
@@ -292,6 +292,8 @@ def _serving(workspace: Workspace, model: str) -> Finding:
 
 
 def _features(workspace: Workspace, model: str) -> Iterator[Finding]:
+    if model in workspace.project.definitions.prompts:
+        return
     remedy = "trimtab features, or let trimtab up run; a view whose source is gone: put the source back, or retrain"
     try:
         for problem in stale_views(workspace, model):

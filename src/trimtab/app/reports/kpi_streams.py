@@ -36,11 +36,11 @@ def stream_windows(workspace: Workspace, name: str, *, model: str | None, last: 
     """Return the last windows of a declared stream, newest first. model: None takes all that it belongs to."""
     tied = models_of(workspace, workspace.project.definitions.kpis[name])
     if model is not None:
-        tied = tuple(each for each in tied if each == workspace.model(model).name)
+        tied = tuple(each for each in tied if each == workspace.served(model).name)
     found = [signal for each in tied for signal in stream_signals(workspace.metadata, each, name)[:last]]
     return [msgspec.to_builtins(s) for s in sorted(found, key=lambda s: s.start, reverse=True)[:last]]
 
 
 def models_of(workspace: Workspace, kpi: Kpi) -> tuple[str, ...]:
     """Return the models that a stream belongs to."""
-    return tuple(workspace.project.definitions.models) if kpi.model is None else (kpi.model.name,)
+    return tuple(workspace.project.definitions.served) if kpi.model is None else (kpi.model.name,)

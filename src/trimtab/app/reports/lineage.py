@@ -17,6 +17,7 @@ from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.stores.metadata.training_sets import training_set
 from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import LABEL_FIELDS
 
@@ -75,7 +76,7 @@ def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
     """Return a log row with its features by name, and everything that made it; personal data is masked."""
     personal = personal_columns(workspace.project.definitions)
     bundle = workspace.metadata.get(Bundle, bundle_of(workspace, row))
-    classes, shares = workspace.metadata.get(DatasetVersion, bundle.dataset).classes, row["probabilities"]
+    classes, shares = training_set(workspace.metadata, bundle).classes, row["probabilities"]
     features, typed = dict(zip(bundle.features, row["features"] or (), strict=False)), row.pop("typed")
     schema = None if typed is None else feature_schema(read_spec(workspace.artifacts.open(bundle.path)))
     if schema is not None:
@@ -100,7 +101,7 @@ def bundle_of(workspace: Workspace, row: dict[str, Any]) -> str:
 def origin_of(workspace: Workspace, bundle: Bundle) -> Origin:
     """Return what a bundle comes from. Raises NotFound when a record of it is missing."""
     metadata = workspace.metadata
-    dataset = metadata.get(DatasetVersion, bundle.dataset)
+    dataset = training_set(metadata, bundle)
     return Origin(
         gates=metadata.get(GateReport, bundle.gate_report),
         run=metadata.get(Run, bundle.run),

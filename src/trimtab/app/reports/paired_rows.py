@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import to_micros
-from trimtab.definitions.models import Model
+from trimtab.definitions.collection import Served
 from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START
@@ -64,7 +64,7 @@ def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spa
     segments = _segment_columns(workspace)
     bundles = workspace.metadata.find(Bundle, model=model)
     features = {bundle.version: bundle.features for bundle in bundles if bundle.version in versions}
-    function = workspace.model(model).money
+    function = workspace.served(model).money
     inputs = function.inputs if function is not None else ()
     named = [*(SEGMENT + name for name in segments), *(INPUT + name for name in inputs)]
     traffic, parts = np.zeros(len(spans)), list[pl.DataFrame]()
@@ -84,7 +84,7 @@ def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spa
     own, other = (rows.filter(version=version).unique("prediction_id", keep="last") for version in versions)
     first = next((b.dataset for b in bundles if b.version == versions[0]), None)  # the inputs are those of its rows
     categories = workspace.metadata.get(DatasetVersion, first).feature_categories if function and first else {}
-    known = VersionClasses.read(workspace, workspace.model(model), [b for b in bundles if b.version in versions])
+    known = VersionClasses.read(workspace, workspace.served(model), [b for b in bundles if b.version in versions])
     labels = known.labels(latest_labels(workspace, model))
     other = other.select("prediction_id", *(pl.col(name).alias(AGAINST + name) for name in ("version", *OUTPUTS)))
     both = own.join(other, on="prediction_id").join(labels, on="prediction_id").sort("event_time", "prediction_id")
@@ -112,7 +112,7 @@ class VersionClasses:
     of_versions: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, workspace: Workspace, model: Model, bundles: Iterable[Bundle]) -> VersionClasses:
+    def read(cls, workspace: Workspace, model: Served, bundles: Iterable[Bundle]) -> VersionClasses:
         """Read the classes of the training sets of some bundles."""
         if not RULES[model.task].by_class:
             return cls()

@@ -72,7 +72,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "triggers": msgspec.to_builtins(trigger_list(workspace)),
         "views": _views(workspace),
         "processes": _processes(workspace),
-        "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
+        "models": {name: _model(workspace, name) for name in workspace.project.definitions.served},
         "records": _records(workspace),
     }
 
@@ -170,7 +170,7 @@ def _money(workspace: Workspace, model: str) -> dict[str, Any]:
         "currency": workspace.project.policy.impact.currency,
         "training": sum(run.cost for run in runs),
         "runs": len(runs),
-        "trainings": sum(run.refit_of is None for run in runs),
+        "trainings": sum(run.refit_of is None and run.purpose != "evaluate" for run in runs),
         "serving": served.cost,
         "serving_per_million": cost_per_million(served.cost, served.answers),
     }

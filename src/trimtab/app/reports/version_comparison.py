@@ -108,7 +108,7 @@ def _segments(measured: VersionMeasures, personal: Collection[str]) -> Iterator[
 def _comparison(
     workspace: Workspace, bundle: Bundle, against: Bundle, spans: list[Span], rows: PairedRows
 ) -> VersionComparison:
-    policy, model = workspace.project.policy, workspace.model(bundle.model)
+    policy, model = workspace.project.policy, workspace.served(bundle.model)
     task, function = model.task, model.money
     with_rows = np.unique(rows.window)
     spans = [spans[place] for place in with_rows]

@@ -71,7 +71,7 @@ def judged_run(workspace: Workspace, run: Run) -> Run:
 
 
 def _in_role(workspace: Workspace, role: Role, model: str | None) -> Run:
-    name = workspace.model(model).name
+    name = workspace.served(model).name
     revision = open_rollouts(workspace, name).current()
     bundle = revision.bundle_in(role) if revision else None
     if bundle is None:

@@ -46,7 +46,7 @@ def list_runs(
     Raises:
         UsageError: the filter cannot be read, or names a metric or parameter that no run has; `sort` is not known.
     """
-    names = [workspace.model(model).name for model in models] or sorted(workspace.project.definitions.models)
+    names = [workspace.served(model).name for model in models] or sorted(workspace.project.definitions.served)
     runs = [run for name in names for run in workspace.metadata.find(Run, model=name) if run.refit_of is None]
     if where.strip():
         runs = _matching(workspace, names, runs, where)

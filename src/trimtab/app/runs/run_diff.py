@@ -28,6 +28,7 @@ from trimtab.gates.inputs import MIN_DAYS
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.records.training import DatasetVersion, Run
 from trimtab.stats.intervals import Interval, cluster_interval
+from trimtab.stores.metadata.training_sets import training_set
 from trimtab.tasks import RULES
 from trimtab.training.dataset import Frozen, load
 from trimtab.training.environment import DIRTY, UNVERSIONED, git_output
@@ -101,7 +102,7 @@ def diff_runs(workspace: Workspace, a: Run, b: Run) -> RunDiff:
     a, b = judged_run(workspace, a), judged_run(workspace, b)
     if a.model != b.model:
         raise UsageError(f"run {a.id[:8]} is of model '{a.model}', run {b.id[:8]} of '{b.model}'; expected one model")
-    sets = [workspace.metadata.get(DatasetVersion, run.dataset) for run in (a, b)]
+    sets = [training_set(workspace.metadata, run) for run in (a, b)]
     found: SameRows | str
     try:
         found = _on_same_rows(workspace, a, b, sets)

@@ -12,8 +12,9 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import judged_run
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.record import Verdict
-from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.records.training import Bundle, Run
 from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.training_sets import training_set
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
 def run_facts(workspace: Workspace, run: Run, *, plots: Sequence[str] = ()) -> RunFacts:
     """Return all that is known of a run. plots: their addresses in MLflow. Raises NotFound without its training set."""
     judged = judged_run(workspace, run)
-    dataset = workspace.metadata.get(DatasetVersion, run.dataset)
+    dataset = training_set(workspace.metadata, run)
     report = latest(workspace.metadata, GateReport, run=judged.id)
     bundle = latest(workspace.metadata, Bundle, run=judged.id)
     return RunFacts(

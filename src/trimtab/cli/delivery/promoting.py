@@ -78,7 +78,7 @@ def promote(
         for option, value in (("--version", version), ("--as", role), ("--share", share)):
             if value is not None:
                 raise UsageError(f"{option} says what to promote from another environment; add --from NAME")
-        ws, name = context.workspace, context.definition.name
+        ws, name = context.workspace, context.served.name
         apply(context, rollout_orders.promote(ws, local_actor(), name, reason=reason, force=force))
         return
     project = open_project(context.project)
@@ -145,7 +145,7 @@ def history(
 
     Shows every revision, newest first; with --pack what serves now, and the archives.
     """
-    ws, name = context.workspace, context.definition.name
+    ws, name = context.workspace, context.served.name
     if pack is not None:
         if at is not None:
             raise UsageError("--pack and --at exclude each other")

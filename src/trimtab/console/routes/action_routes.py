@@ -81,7 +81,7 @@ def retrain(visit: Visitor, model: str, asked: Change, key: Key = None) -> Respo
 @api.post("/models/{model}/promote")
 def promote(visit: Visitor, model: str, asked: ForcedChange, seen: Seen, key: Key = None) -> Response:
     """Make the challenger, without one the shadow, champion. Takes an approver."""
-    name = visit.workspace.model(model).name
+    name = visit.workspace.served(model).name
     found = rollout_orders.promote(
         visit.workspace, visit.actor, name, reason=asked.reason, key=key, seen=seen, force=asked.force
     )
@@ -91,7 +91,7 @@ def promote(visit: Visitor, model: str, asked: ForcedChange, seen: Seen, key: Ke
 @api.post("/models/{model}/abandon")
 def abandon(visit: Visitor, model: str, asked: Change, seen: Seen, key: Key = None) -> Response:
     """Take the challenger, without one the shadow, out of service. Takes an approver."""
-    name = visit.workspace.model(model).name
+    name = visit.workspace.served(model).name
     return changed(
         visit, rollout_orders.abandon(visit.workspace, visit.actor, name, reason=asked.reason, key=key, seen=seen)
     )
@@ -100,7 +100,7 @@ def abandon(visit: Visitor, model: str, asked: Change, seen: Seen, key: Key = No
 @api.post("/models/{model}/rollback")
 def rollback(visit: Visitor, model: str, asked: RollingBack, seen: Seen, key: Key = None) -> Response:
     """Restore what served before, or a revision. Takes an approver."""
-    name = visit.workspace.model(model).name
+    name = visit.workspace.served(model).name
     who = (visit.workspace, visit.actor, name)
     if asked.to is None:
         return changed(visit, rollout_orders.rollback(*who, reason=asked.reason, key=key, seen=seen))
@@ -114,7 +114,7 @@ def step(visit: Visitor, model: str, asked: Stepping, seen: Seen, key: Key = Non
         share = None if asked.share is None else units.share(asked.share)
     except ValueError as error:
         raise UsageError(f"share: {error}") from None
-    name = visit.workspace.model(model).name
+    name = visit.workspace.served(model).name
     found = rollout_orders.step(
         visit.workspace, visit.actor, name, reason=asked.reason, key=key, seen=seen, share=share, force=asked.force
     )
@@ -149,7 +149,7 @@ def unfreeze(visit: Visitor, model: str, asked: Change) -> Response:
 def let_in(visit: Visitor, model: str, asked: Holding) -> Response:
     """Use suspected rows again. Takes a developer."""
     start, end = _time("start", asked.start), time_of("end", asked.end)
-    name = visit.workspace.model(model).name
+    name = visit.workspace.served(model).name
     return document(freezing.let_in(visit.workspace, visit.actor, name, start, end, reason=asked.reason))
 
 
@@ -157,7 +157,7 @@ def let_in(visit: Visitor, model: str, asked: Holding) -> Response:
 def hold(visit: Visitor, model: str, asked: Holding) -> Response:
     """Hold rows until they are let in. Takes a developer."""
     start, end = _time("start", asked.start), _time("end", asked.end)
-    name = visit.workspace.model(model).name
+    name = visit.workspace.served(model).name
     return document(freezing.hold(visit.workspace, visit.actor, name, start, end, reason=asked.reason))
 
 

@@ -37,7 +37,7 @@ With = Annotated[
 @pages.get("/compare")
 def compare(visit: Visitor) -> Response:
     """Go to the comparison of the first model that has one."""
-    models = visit.models() or tuple(visit.workspace.project.definitions.models)
+    models = visit.models() or tuple(visit.workspace.project.definitions.served)
     compared = (name for name in models if comparison_overview(visit.workspace, name).version is not None)
     chosen = next(compared, models[0] if models else None)
     return RedirectResponse(f"/models/{chosen}/compare" if chosen else "/models", 303)
@@ -64,7 +64,7 @@ def comparison_page(visit: Visitor, model: str, versions: With = "", whole: bool
         crumbs=(("models", "/models"), (model, f"/models/{model}"), ("compare", "")),
         live=LIVE,
         found=found,
-        models=visit.models() or tuple(visit.workspace.project.definitions.models),
+        models=visit.models() or tuple(visit.workspace.project.definitions.served),
         growth=_growth(found, money=False),
         growth_rows=_growth_rows(found),
         money=_growth(found, money=True) if any(p.money is not None for p in found.growth) else None,

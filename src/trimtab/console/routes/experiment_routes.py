@@ -83,7 +83,7 @@ def experiments_page(
         live=("run", "gate_report"),
         found=found,
         model=model,
-        models=sorted(visit.actor.models or visit.workspace.project.definitions.models),
+        models=sorted(visit.actor.models or visit.workspace.project.definitions.served),
         where=where,
         sort=sort,
         sorts={**SORTS, **{name: f"best {name} first" for name in found.known_metrics}},

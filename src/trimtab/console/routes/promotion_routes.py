@@ -49,7 +49,7 @@ def promote(visit: Visitor, model: str, asked: Promoting) -> Response:
 
     Takes a developer; an approver where no approval is asked for.
     """
-    name, source = visit.workspace.model(model).name, asked.source or visit.workspace.environment.from_
+    name, source = visit.workspace.served(model).name, asked.source or visit.workspace.environment.from_
     if source is None:
         raise UsageError("from: expected the name of the environment that has the bundle")
     try:

@@ -126,7 +126,7 @@ def _start(text: str) -> datetime:
 
 
 def _metric(visit: Visit, found: WindowDetail) -> str:
-    return visit.workspace.project.policy.rollout.promote_when.quality_for(visit.workspace.model(found.model).task)
+    return visit.workspace.project.policy.rollout.promote_when.quality_for(visit.workspace.served(found.model).task)
 
 
 def _histogram(column: WindowColumn) -> Spec | None:

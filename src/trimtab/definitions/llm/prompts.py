@@ -10,6 +10,7 @@ from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.definitions.llm.evaluators import Eval
 from trimtab.definitions.llm.model_endpoints import Endpoint
 from trimtab.definitions.llm.retrievers import Retriever
+from trimtab.definitions.views import FeatureView
 from trimtab.metric_catalog import Task
 from trimtab.places import Placed
 
@@ -57,3 +58,9 @@ class Prompt(Placed):
     """What the loop does by task, it does of a prompt as of the task `chat`."""
     money: ImpactFunction | None = field(default=None, init=False)
     """No function of the project prices the turns of a prompt; `impact.cost` does."""
+    label: str = field(default="bad turn", init=False)
+    """The outcome of a turn, for messages and pages."""
+    views: tuple[FeatureView, ...] = field(default=(), init=False)
+    """Always empty: no feature of a prompt comes from a table."""
+    source_tables: tuple[str, ...] = field(default=(), init=False)
+    """Always empty: no table trains a prompt."""

@@ -16,7 +16,8 @@ from trimtab.app.reports.answer_money import cost_per_million
 from trimtab.control.history import spent
 from trimtab.control.holds import event_time
 from trimtab.records.control import WorkflowStep
-from trimtab.records.training import REFIT, DatasetVersion, Run
+from trimtab.records.training import REFIT, Run
+from trimtab.stores.metadata.training_sets import training_set
 from trimtab.units import plural
 
 NO_COSTS = "the policy names no costs of mistakes (impact.cost)"
@@ -115,7 +116,7 @@ class CostOverview(msgspec.Struct, frozen=True, kw_only=True):
 
 def cost_overview(workspace: Workspace, models: Sequence[str] = ()) -> CostOverview:
     """Return what models cost. models: empty for all. Raises DefinitionError for an unknown one."""
-    names = [workspace.model(name).name for name in models] or sorted(workspace.project.definitions.models)
+    names = [workspace.served(name).name for name in models] or sorted(workspace.project.definitions.served)
     months, costs = list[MonthCost](), list[ModelCost]()
     for name in names:
         sums = model_sums(workspace, name)
@@ -153,12 +154,12 @@ def run_costs(
     found = workspace.metadata.find(Run, limit=limit, before=before, **where)
     runs = [run for run in found if run.made_in is None]
     decisions = _decisions(workspace, runs)
-    sets = {run.dataset: workspace.metadata.get(DatasetVersion, run.dataset).as_of for run in runs}
+    sets = {run.id: training_set(workspace.metadata, run).as_of for run in runs}
     return [
         RunCost(
             run=run.id,
             model=run.model,
-            as_of=sets[run.dataset],
+            as_of=sets[run.id],
             created_at=run.created_at,
             decision=decisions.get(run.key.removesuffix(REFIT)),
             refit_of=run.refit_of,
@@ -216,7 +217,7 @@ def _counted(present: Sequence[MonthCost]) -> str:
 
 
 def _prices_mistakes(workspace: Workspace, model: str) -> bool:
-    definition = workspace.model(model)
+    definition = workspace.served(model)
     return definition.money is not None or bool(workspace.project.policy.impact.cost_for(definition.task))
 
 

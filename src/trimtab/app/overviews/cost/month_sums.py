@@ -19,6 +19,7 @@ from trimtab.records.control import WorkflowStep
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
 from trimtab.records.training import REFIT, DatasetVersion, Run
+from trimtab.stores.metadata.training_sets import is_examples
 
 R = TypeVar("R", bound=Record)
 
@@ -89,20 +90,25 @@ class ModelSums:
             for step in workspace.metadata.find(WorkflowStep, workflow=keys)
             if step.decision is not None
         }
-        for dataset in {run.dataset for run in runs} - self._as_of.keys():
-            self._as_of[dataset] = workspace.metadata.get(DatasetVersion, dataset).as_of
         for run in runs:
-            as_of = self._as_of[run.dataset]
+            as_of = self._as_of_run(workspace, run)
             month = self._month(as_of)
             month.training += run.cost
             month.training_cpu_seconds += run.cpu_seconds
-            month.trainings += run.refit_of is None
+            month.trainings += run.refit_of is None and run.purpose != "evaluate"
             self.costs.append((as_of, run.cost))
             if decision := started.get(run.key.removesuffix(REFIT)):
                 self.decisions.add(decision)
                 self.of_decisions += run.cost
         newest = max(as_of for as_of, _ in self.costs)
         self.costs = [(as_of, cost) for as_of, cost in self.costs if as_of > newest - KEPT_COSTS]
+
+    def _as_of_run(self, workspace: Workspace, run: Run) -> datetime:
+        if is_examples(run.dataset):
+            return run.created_at
+        if run.dataset not in self._as_of:
+            self._as_of[run.dataset] = workspace.metadata.get(DatasetVersion, run.dataset).as_of
+        return self._as_of[run.dataset]
 
     def _new(self, workspace: Workspace, kind: type[R], **where: Any) -> Iterator[list[R]]:
         """Yield what was written since, in parts. A part counts as read when the next one is asked for, so one whose

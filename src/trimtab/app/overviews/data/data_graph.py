@@ -102,7 +102,7 @@ def _whole(workspace: Workspace, models: Sequence[str]) -> tuple[dict[str, Graph
     for view in definitions.views.values():
         id_ = add("view", view.name, view.name, f"/data/views/{view.name}")
         pairs.add((f"view:{view.over.name}" if view.over else table(view.source.name), id_))
-    for model in models or definitions.models:
+    for model in definitions.models if not models else [name for name in models if name in definitions.models]:
         for bundle in metadata.find(Bundle, model=model, limit=NEWEST_VERSIONS):
             found = metadata.get(DatasetVersion, bundle.dataset)
             text = f"{found.id[:SHOWN_HASH]}"

@@ -136,8 +136,8 @@ def _entities(pairs: Sequence[tuple[str, str]], masked: Collection[str]) -> str:
 def _wrong(workspace: Workspace, model: str, version: int, frame: pl.DataFrame) -> list[str]:
     """Return what was wrong with each answer: the kind of mistake, the error of a number; empty where nothing was."""
     bundle = workspace.metadata.get(Bundle, f"{model}/{version}")
-    task = workspace.model(model).task
-    classes = VersionClasses.read(workspace, workspace.model(model), [bundle])
+    task = workspace.served(model).task
+    classes = VersionClasses.read(workspace, workspace.served(model), [bundle])
     labels = frame["label"].to_numpy().astype(np.float64)
     if classes.names:
         index = {name: float(n) for n, name in enumerate(classes.names)}
