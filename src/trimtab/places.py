@@ -37,15 +37,25 @@ def of_function(function: Callable[..., Any]) -> str:
 
 def of_caller() -> str:
     """Return file and line of the innermost caller outside this package; empty when there is none."""
-    frame = sys._getframe(1)  # inspect.stack() reads the source of every frame
-    while frame is not None:
+    found = _caller()
+    return "" if found is None else f"{found[0].name}:{found[1]}"
+
+
+def folder_of_caller() -> Path:
+    """Return the folder of the file of the innermost caller outside this package; without one the present folder."""
+    found = _caller()
+    return Path() if found is None else found[0].parent
+
+
+def _caller() -> tuple[Path, int] | None:
+    frame = sys._getframe(2)  # inspect.stack() reads the source of every frame
+    while True:
         name = frame.f_code.co_filename
         if not name.startswith("<") and not Path(name).is_relative_to(PACKAGE):
-            return f"{Path(name).name}:{frame.f_lineno}"
+            return Path(name), frame.f_lineno
         if frame.f_back is None:
-            break
+            return None
         frame = frame.f_back
-    return ""
 
 
 def of_error(error: BaseException, folder: Path) -> tuple[Path, int] | None:

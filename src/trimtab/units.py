@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import NamedTuple
 
 from trimtab.errors import nearest
 
@@ -35,8 +37,19 @@ WORDS = {
     "percent": "%",
 }
 """Other spellings of units -> the unit that an error proposes."""
+RATE_SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
+"""Periods of requests and tokens: "600/min"."""
 PERIOD_DAYS = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.0, "year": 365.0}
 
+
+class PerPeriod(NamedTuple):
+    """A number and the period it is counted over."""
+
+    value: float
+    period: str
+
+
+_PER_PERIOD = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*([a-z]+)\s*")
 _NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)\s*$")
 
 
@@ -111,6 +124,17 @@ def per_day(text: str | float, *, otherwise: str = "day") -> float:
     if not math.isfinite(value):
         raise ValueError(f"'{text}' is not a rate: expected an amount and a period, such as 500/day")
     return value
+
+
+def per_period(text: str, periods: Iterable[str] = ()) -> PerPeriod:
+    """Return a rate such as "600/min" or "20/day" with its period as written. periods: valid ones; empty: any."""
+    found = _PER_PERIOD.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"'{text}' is no number and period, such as 600/min or 20/day")
+    named = list(periods)
+    if named and found[2] not in named:
+        raise ValueError(f"'{text}': unknown period '{found[2]}'.{nearest(found[2], named)}")
+    return PerPeriod(float(found[1]), found[2])
 
 
 def _split(text: str, what: str, example: str, units: dict[str, int]) -> tuple[float, str]:

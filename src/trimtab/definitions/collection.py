@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.definitions.kpis import Kpi
+from trimtab.definitions.llm.evaluators import EvalSet, Judge
+from trimtab.definitions.llm.lora import LoRA
 from trimtab.definitions.llm.model_endpoints import Endpoint
 from trimtab.definitions.llm.prompts import Prompt
+from trimtab.definitions.llm.retrievers import Retriever
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.own_gates import OwnGate
@@ -40,6 +43,10 @@ class Definitions:
     services: Mapping[str, FeatureService] = field(default_factory=dict)
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    eval_sets: Mapping[str, EvalSet] = field(default_factory=dict)
+    judges: Mapping[str, Judge] = field(default_factory=dict)
+    retrievers: Mapping[str, Retriever] = field(default_factory=dict)
+    loras: Mapping[str, LoRA] = field(default_factory=dict)
 
     @property
     def served(self) -> Mapping[str, Served]:
@@ -93,6 +100,18 @@ class Definitions:
             raise DefinitionError(f"{self.path} has no {what} '{name}'.{nearest(name, known)}")
         return known[name]
 
+    def prompt(self, name: str | None = None) -> Prompt:
+        """Return the prompt called `name`, or the only one. Raises DefinitionError."""
+        if name is None:
+            if len(self.prompts) == 1:
+                return next(iter(self.prompts.values()))
+            if not self.prompts:
+                raise DefinitionError(f"{self.path} defines no prompt; add one with: tt.Prompt(...)")
+            raise DefinitionError(f"{self.path} defines {len(self.prompts)} prompts; name one: {sorted(self.prompts)}")
+        if name not in self.prompts:
+            raise DefinitionError(f"{self.path} has no prompt '{name}'.{nearest(name, self.prompts)}")
+        return self.prompts[name]
+
     def place_of(self, message: str) -> str:
         """Return file and line of the definition that a message begins with; empty when it begins with none."""
         found = DEFINED.match(message)
@@ -107,6 +126,10 @@ class Definitions:
             "Kpi": self.kpis,
             "Prompt": self.prompts,
             "Endpoint": self.endpoints,
+            "EvalSet": self.eval_sets,
+            "Judge": self.judges,
+            "Retriever": self.retrievers,
+            "LoRA": self.loras,
             "gate": self.gates,
             "fallback": {model.rule.name: model.rule for model in self.models.values() if model.rule is not None},
             "impact": {model.money.name: model.money for model in self.models.values() if model.money is not None},
@@ -128,7 +151,8 @@ class Definitions:
 
 
 DEFINED = re.compile(
-    r"(?P<kind>\w*[Ss]ource|Kpi|Entity|FeatureView|FeatureService|on_demand|gate|fallback|impact|[Mm]odel|view)"
+    r"(?P<kind>\w*[Ss]ource|Kpi|Entity|FeatureView|FeatureService|on_demand|gate|fallback|impact"
+    r"|Prompt|Endpoint|EvalSet|Judge|Retriever|LoRA|[Mm]odel|view)"
     r" '(?P<name>\w+)'"
 )
 """The beginning of messages about a definition."""
@@ -150,6 +174,10 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         "services": {},
         "prompts": {},
         "endpoints": {},
+        "eval_sets": {},
+        "judges": {},
+        "retrievers": {},
+        "loras": {},
     }
 
     def add(item: Any) -> None:
@@ -163,6 +191,10 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
             OwnGate: "gates",
             Prompt: "prompts",
             Endpoint: "endpoints",
+            EvalSet: "eval_sets",
+            Judge: "judges",
+            Retriever: "retrievers",
+            LoRA: "loras",
         }
         families: dict[type, str] = {Source: "sources", Model: "models"}
         kind = kinds.get(type(item)) or next((of for each, of in families.items() if isinstance(item, each)), None)
@@ -173,8 +205,8 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
             return
         if known is not None and known != item:
             raise DefinitionError(
-                f"{path} defines two different {kind} named '{item.name}', at {known.place} and at {item.place}; "
-                "rename one"
+                f"{path} defines two different {kind.replace('_', ' ')} named '{item.name}', at {known.place} and at "
+                f"{item.place}; rename one"
             )
         found[kind][item.name] = item
         if isinstance(item, FeatureView):
@@ -192,6 +224,15 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         elif isinstance(item, Prompt):
             for endpoint in (item.endpoint, *(fallback[0] for fallback in item.fallbacks)):
                 add(endpoint)
+            add(item.retrieve)
+            for run in item.evals:
+                add(run.set)
+                for judge in run.evaluators:
+                    add(judge)
+        elif isinstance(item, Judge):
+            add(item.endpoint)
+        elif isinstance(item, LoRA):
+            add(item.examples)
         elif isinstance(item, Model):
             add(item.examples)
             if item.outcomes is not None:
@@ -201,4 +242,7 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
 
     for value in list(namespace.values()):
         add(value)
+    for name in found["models"].keys() & found["prompts"].keys():
+        two = f"{found['models'][name].place} and {found['prompts'][name].place}"
+        raise DefinitionError(f"{path} defines a model and a prompt named '{name}', at {two}; rename one")
     return Definitions(**found, path=path)

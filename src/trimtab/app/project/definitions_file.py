@@ -12,6 +12,7 @@ from pathlib import Path
 from trimtab import places
 from trimtab.definitions import aggregations, derived_features, models, on_demand, services, sources, views
 from trimtab.definitions.collection import Definitions, collect
+from trimtab.definitions.llm import answer_checks, evaluators, lora, model_endpoints, prompts, retrievers
 from trimtab.errors import DefinitionError, nearest
 
 DEFINITIONS = "definitions.py"
@@ -19,7 +20,10 @@ CALL = re.compile(r"(?:\w+\.)*?(?P<name>\w+?)(?:\.__init__)?\(\)")
 """How Python names a function in a message about a wrong call."""
 FUNCTIONS = {
     name: item
-    for module in (aggregations, derived_features, models, on_demand, services, sources, views)
+    for module in (
+        *(aggregations, derived_features, models, on_demand, services, sources, views),
+        *(answer_checks, evaluators, lora, model_endpoints, prompts, retrievers),
+    )
     for name, item in vars(module).items()
     if callable(item) and getattr(item, "__module__", "") == module.__name__ and not name.startswith("_")
 }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
+from trimtab.definitions.arguments import check_kind, check_name, check_text
+from trimtab.definitions.llm.model_endpoints import check_count
 from trimtab.definitions.sources import FileSource
+from trimtab.errors import DefinitionError
 from trimtab.places import Placed
 
 
@@ -21,6 +24,14 @@ class LoRA(Placed):
         rank: rank of the adapters.
         steps: optimiser steps.
         seed: the same seed, data and base give the same adapter.
+
+    Raises:
+        DefinitionError: an argument is wrong.
+
+    >>> import trimtab as tt
+    >>> pairs = tt.FileSource("pairs", "data/pairs.jsonl", timestamp="at")
+    >>> tt.LoRA("small", base="models/base", examples=pairs, prompt="ticket", answer="queue").rank
+    8
     """
 
     name: str
@@ -32,3 +43,17 @@ class LoRA(Placed):
     rank: int = 8
     steps: int = 200
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_name("LoRA", self.name)
+        where = f"LoRA '{self.name}'"
+        check_text(f"{where}: base", self.base, "models/base")
+        check_kind(f"{where}: examples", self.examples, FileSource)
+        for argument in ("prompt", "answer"):
+            check_text(f"{where}: {argument}", getattr(self, argument), argument)
+        if self.prompt == self.answer:
+            raise DefinitionError(f"{where}: prompt and answer are the same column, '{self.prompt}'")
+        for argument in ("rank", "steps"):
+            check_count(f"{where}: {argument}", getattr(self, argument))
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            raise DefinitionError(f"{where}: seed is {self.seed!r}; expected a whole number from 0 on")
