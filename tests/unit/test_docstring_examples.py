@@ -29,7 +29,7 @@ SUITES = [getattr(testing, name) for name in testing.__all__]
 SHOWN = (*STATISTICS, *CONTRACTS, *PUBLIC, *SUITES)
 """Whose docstrings have an example."""
 MODULES = {each.__module__ for each in SHOWN} | {
-    each.name for each in pkgutil.iter_modules(stats.__path__, f"{stats.__name__}.")
+    each.name for each in pkgutil.walk_packages(stats.__path__, f"{stats.__name__}.")
 }
 
 
