@@ -82,10 +82,23 @@ def describe(admin: AdminClient, name: str, *, timeout_s: float = CONNECT_S) -> 
     return Topic(name, id_ or None, tuple(sorted(each.id for each in found.partitions)))
 
 
-def make_topics(admin: AdminClient, topics: Mapping[str, int], *, timeout_s: float = CONNECT_S) -> None:
-    """Make the topics that are missing. topics: number of partitions by name. Raises KafkaException."""
+def make_topics(
+    admin: AdminClient,
+    topics: Mapping[str, int],
+    *,
+    settings: Mapping[str, dict[str, str]] | None = None,
+    timeout_s: float = CONNECT_S,
+) -> None:
+    """Make the topics that are missing. topics: number of partitions by name. Raises KafkaException.
+
+    settings: by name, where the brokers' own do not do.
+    """
     known = admin.list_topics(timeout=timeout_s).topics
-    missing = [NewTopic(name, num_partitions=count) for name, count in topics.items() if name not in known]
+    missing = [
+        NewTopic(name, num_partitions=count, config=(settings or {}).get(name, {}))
+        for name, count in topics.items()
+        if name not in known
+    ]
     for made in admin.create_topics(missing).values() if missing else ():
         try:
             made.result(timeout_s)

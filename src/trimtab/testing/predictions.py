@@ -49,6 +49,59 @@ def label_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequen
     return columns | changed
 
 
+def turn_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Return columns for `append_turns`."""
+    rows = len(ids)
+    columns: dict[str, Sequence[Any]] = {
+        "prediction_id": list(ids),
+        "model": ["triage"] * rows,
+        "version": [2] * rows,
+        "at": [1_700_000_000_500_000] * rows,
+        "purpose": ["serve"] * rows,
+        "endpoint": ["openai"] * rows,
+        "upstream_model": ["gpt-4o-mini"] * rows,
+        "model_reported": [None] * rows,
+        "input_tokens": [100] * rows,
+        "cached_tokens": [0] * rows,
+        "cache_write_tokens": [0] * rows,
+        "output_tokens": [20] * rows,
+        "reasoning_tokens": [0] * rows,
+        "usage": ["reported"] * rows,
+        "cost_pico": [27_000_000] * rows,
+        "price_version": [None] * rows,
+        "first_token_us": [250_000] * rows,
+        "finish_reason": ["stop"] * rows,
+        "stream": [False] * rows,
+        "format_ok": [True] * rows,
+        "refused": [False] * rows,
+        "tool_calls": [0] * rows,
+        "cache_hit": [False] * rows,
+        "attempts": [1] * rows,
+        "fell_back_from": [None] * rows,
+        "document_ids": [None] * rows,
+    }
+    return columns | changed
+
+
+def content_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Return columns for `append_contents`: the answer of each id."""
+    rows = len(ids)
+    columns: dict[str, Sequence[Any]] = {
+        "prediction_id": list(ids),
+        "model": ["triage"] * rows,
+        "version": [2] * rows,
+        "at": [1_700_000_000_500_000] * rows,
+        "part": ["answer"] * rows,
+        "mode": ["masked"] * rows,
+        "text": [f"answer {name} to <EMAIL_1>" for name in ids],
+        "chars": [20] * rows,
+        "key_id": [None] * rows,
+        "user": [None] * rows,
+        "conversation": [None] * rows,
+    }
+    return columns | changed
+
+
 class PredictionsConformance:
     """The tests of the contract of the prediction log. Subclass it and define `open`.
 
@@ -202,6 +255,77 @@ class PredictionsConformance:
         assert labels["class_name"].to_pylist() == [None, "late", None]
         assert [(row["label"], row["class_name"]) for row in found] == [(None, "late")]
         assert again.equals(labels)
+
+    def test_labels_of_turns_say_what_they_are(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
+        log.append_labels(label_rows(["a"]))
+        log.append_labels(label_rows(["b"], name=["thumbs"], source=["user"], rater=["4f"]))
+        log.sync()
+        rows = log.read_labels()[0].to_pylist()
+        log.close()
+        assert [(row["name"], row["source"], row["rater"]) for row in rows] == [
+            (None, None, None),
+            ("thumbs", "user", "4f"),
+        ]
+
+    def test_turns_come_back_as_they_were_written(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
+        log.append_turns(turn_rows(["a", "b"], document_ids=[["doc-1", "ö"], []], cost_pico=[2**40, 0]))
+        log.append_turns(turn_rows(["c"], first_token_us=[None], format_ok=[None], model_reported=["m"], stream=[True]))
+        log.sync()
+        read, cursor = log.read_turns()
+        log.compact(grace_s=-1e9, keep_s=3e9)
+        kept, found = log.read_turns()[0], log.find_turns("b")
+        count, after = log.count(), log.read_turns(cursor)[0].num_rows
+        log.close()
+        rows = read.to_pylist()
+        assert [row["document_ids"] for row in rows] == [["doc-1", "ö"], [], None]
+        assert [row["cost_pico"] for row in rows] == [2**40, 0, 27_000_000]
+        assert [row["first_token_us"] for row in rows] == [250_000, 250_000, None]
+        assert [(row["format_ok"], row["model_reported"], row["stream"]) for row in rows] == [
+            *[(True, None, False)] * 2,
+            (None, "m", True),
+        ]
+        assert kept.equals(read)
+        assert found == [rows[1]]
+        assert (count, after) == (Count(turns=3), 0)
+
+    def test_contents_are_found_by_id(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
+        log.append_contents(content_rows(["a", "a", "aa"], part=["messages.0.user", "answer", "answer"]))
+        log.append_contents(content_rows(["b"], mode=["hash"], text=["77" * 32], key_id=["k1"], user=["u1"]))
+        log.sync()
+        read = log.read_contents()[0].to_pylist()
+        found = log.find_contents("a")
+        log.close()
+        assert [row["part"] for row in found] == ["messages.0.user", "answer"]
+        assert found == read[:2]
+        assert (read[3]["mode"], read[3]["text"], read[3]["key_id"]) == ("hash", "77" * 32, "k1")
+
+    def test_erased_contents_are_found_no_more_and_their_turns_stay(self, tmp_path: Path) -> None:
+        log, reader = self.open(tmp_path), self.open(tmp_path)
+        users = ["anna", "o'hara", None, "anna"]
+        for name, user in zip("abcd", users, strict=True):
+            log.append_turns(turn_rows([name]))
+            log.append_contents(content_rows([name], user=[user], conversation=[f"c-{user}"]))
+        log.sync()
+        cursor = log.read_contents(limit=1)[1]
+        erased = [reader.erase_contents("user", "anna"), reader.erase_contents("conversation", "c-o'hara")]
+        again = reader.erase_contents("user", "anna")
+        for compacted in (False, True):
+            if compacted:
+                log.compact(grace_s=-1e9, keep_s=3e9)
+                log.compact(grace_s=-1e9, keep_s=3e9)
+            assert log.read_contents()[0]["prediction_id"].to_pylist() == ["c"]
+            assert log.read_contents(limit=1)[0]["prediction_id"].to_pylist() == ["c"]
+            assert log.read_contents(cursor)[0]["prediction_id"].to_pylist() == ["c"]
+            assert [len(log.find_contents(name)) for name in "abcd"] == [0, 0, 1, 0]
+            assert log.read_turns()[0]["prediction_id"].to_pylist() == list("abcd")
+        log.append_contents(content_rows(["e"], user=["anna"], at=[4_000_000_000_000_000]))
+        log.sync()
+        assert len(log.find_contents("e")) == 1  # written after the erasure
+        log.close()
+        assert (erased, again) == ([2, 1], 0)
 
     def test_compaction_changes_nothing_for_readers(self, tmp_path: Path) -> None:
         log = self.open(tmp_path)

@@ -11,6 +11,7 @@ from trimtab.errors import StoreError
 from trimtab.stores.faults import Fault
 from trimtab.stores.predictions.arrow_rows import empty_table, schema_of, with_columns
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
+from trimtab.stores.predictions.null import NoTurns
 
 PART = "memory"
 NO_VERB = "the log of a simulated world is read from one end to the other"
@@ -40,7 +41,7 @@ class _Tables:
         return self._tables[number], Cursor(((PART, number + 1, 0),))
 
 
-class MemoryPredictions:
+class MemoryPredictions(NoTurns):
     """The log of one world. `extend` and `extend_labels` take Arrow tables of the contract's columns."""
 
     def __init__(self) -> None:
@@ -89,7 +90,7 @@ class MemoryPredictions:
         """Raise StoreError."""
         raise StoreError(NO_VERB)
 
-    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+    def compact(self, *, grace_s: float, keep_s: float, contents_s: float | None = None) -> Compaction:
         """Do nothing."""
         return Compaction(reason="nothing is on disk")
 

@@ -23,9 +23,10 @@ GRACE_S = 600.0
 
 
 def compact(workspace: Workspace, *, grace_s: float = GRACE_S) -> Compaction:
-    """Compact the log once, by the policy's `serving.log`. Raises StoreError."""
-    keep_s = workspace.project.policy.serving.log.retention / MICROS["s"]
-    return workspace.predictions.compact(grace_s=grace_s, keep_s=keep_s)
+    """Compact the log once, by the policy's `serving.log` and `llm.store`. Raises StoreError."""
+    policy = workspace.project.policy
+    keep_s, contents_s = (kept / MICROS["s"] for kept in (policy.serving.log.retention, policy.llm.store.keep))
+    return workspace.predictions.compact(grace_s=grace_s, keep_s=keep_s, contents_s=min(keep_s, contents_s))
 
 
 class ScheduledCompaction:

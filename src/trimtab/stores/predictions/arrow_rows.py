@@ -11,14 +11,14 @@ import numpy as np
 
 from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.contract import COLUMNS
-from trimtab.stores.predictions.packed_rows import is_matrix, unpack
+from trimtab.stores.predictions.packed_rows import PLAIN, is_matrix, unpack
 
 if TYPE_CHECKING:
     import pyarrow as pa
 else:
     pa = LazyLibrary("pyarrow")
 
-TIME_OF_LOGGING = {"predictions": "logged_at", "labels": "received_at"}
+TIME_OF_LOGGING = {"predictions": "logged_at", "labels": "received_at", "turns": "at", "contents": "at"}
 """The column by which the rows of several writers are merged, and by which old rows are deleted."""
 AT_ONCE = 256
 """Packed rows that become one Arrow array a column: fewer cost more arrays, more cost the garbage collector."""
@@ -26,11 +26,13 @@ AT_ONCE = 256
 
 @cache
 def schema_of(kind: str) -> pa.Schema:
-    """Return the schema of "predictions" or "labels"."""
+    """Return the schema of a kind of rows."""
     types = {
         "text": pa.string(),
         "bool": pa.bool_(),
         "int32": pa.int32(),
+        "int64": pa.int64(),
+        "texts": pa.list_(pa.string()),
         "time": pa.timestamp("us", tz="UTC"),
         "float64": pa.float64(),
         "pairs": pa.map_(pa.string(), pa.string()),
@@ -71,17 +73,17 @@ def table_of(packed: Sequence[bytes | memoryview], kind: str) -> pa.Table:
 def _table_of(unpacked: Sequence[list[Any]], kind: str) -> pa.Table:
     schema = schema_of(kind)
     columns = zip(COLUMNS[kind].values(), zip(*unpacked, strict=True), schema.types, strict=True)
-    return pa.table([_array(values, type_.removesuffix("?"), arrow) for type_, values, arrow in columns], schema=schema)
+    return pa.table([_array(values, type_, arrow) for type_, values, arrow in columns], schema=schema)
 
 
 def _array(parts: Sequence[Any], kind: str, type_: pa.DataType) -> pa.Array:
     """Return one column of some packed rows as one array."""
-    if kind in ("text", "bytes"):
+    if kind in PLAIN:
         return pa.array(list(chain.from_iterable(parts)), type_)
-    if kind == "pairs":
+    if kind == "pairs?":
         counts, texts = (list(chain.from_iterable(part[n] for part in parts)) for n in (0, 1))
         return pa.MapArray.from_arrays(_offsets(counts), *(pa.array(texts[n::2], pa.string()) for n in (0, 1)))
-    if kind in ("vector", "doubles"):
+    if kind in ("vector?", "doubles?"):
         return _vectors(parts, type_.value_type)
     if kind == "bool":
         return pa.array(np.frombuffer(b"".join(parts), np.bool_))

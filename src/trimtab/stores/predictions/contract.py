@@ -1,4 +1,4 @@
-"""The contract of the prediction log: what was answered, and the labels that came later.
+"""The contract of the prediction log: what was answered, the labels that came later, and the turns of prompts.
 
 Guarantees
 - When `sync` returns, all rows that were appended before it was called survive a crash of the machine, and every reader
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trimtab.errors import StoreError
 from trimtab.stores.faults import Fault
@@ -52,6 +52,50 @@ COLUMNS: dict[str, dict[str, str]] = {
         "known_at": "time",
         "received_at": "time",
         "class_name": "text?",
+        "name": "text?",
+        "source": "text?",
+        "rater": "text?",
+    },
+    "turns": {
+        "prediction_id": "text",
+        "model": "text",
+        "version": "int32",
+        "at": "time",
+        "purpose": "text",
+        "endpoint": "text",
+        "upstream_model": "text",
+        "model_reported": "text?",
+        "input_tokens": "int32",
+        "cached_tokens": "int32",
+        "cache_write_tokens": "int32",
+        "output_tokens": "int32",
+        "reasoning_tokens": "int32",
+        "usage": "text",
+        "cost_pico": "int64",
+        "price_version": "text?",
+        "first_token_us": "int32?",
+        "finish_reason": "text?",
+        "stream": "bool",
+        "format_ok": "bool?",
+        "refused": "bool",
+        "tool_calls": "int32",
+        "cache_hit": "bool",
+        "attempts": "int32",
+        "fell_back_from": "text?",
+        "document_ids": "texts?",
+    },
+    "contents": {
+        "prediction_id": "text",
+        "model": "text",
+        "version": "int32",
+        "at": "time",
+        "part": "text",
+        "mode": "text",
+        "text": "text?",
+        "chars": "int32",
+        "key_id": "text?",
+        "user": "text?",
+        "conversation": "text?",
     },
 }
 """The columns of each kind of rows, with their types; "?": may be null.
@@ -64,14 +108,34 @@ numbers, a MessagePack array in the order of the bundle's typed features (bundle
 
 Labels: one row a label. model is null in rows that were written before labels had this column. class_name: the label of
 a multiclass model, whose `label` is null. label_rule says to which prediction a label belongs, and which of several
-counts.
+counts. Labels of turns have three more columns. name: `thumbs`, `edited`, `judge:NAME@VERSION` or `human:NAME`. source:
+`user`, `judge` or `person`. rater: who gave it, as a keyed hash or a name. Their `label` says how bad the turn is, from
+0 to 1.
+
+Turns: one row a turn of a prompt and version, in addition to its prediction, which has the same id. at: when it was
+logged. purpose: `serve`, `shadow`, `judge`, `eval` or `tune`. usage: how the tokens are known
+(`llm.completion.UsageKind`). cost_pico: 1e-12 of the currency. first_token_us: null where no token came. format_ok:
+null where the prompt has no schema. fell_back_from: endpoint and model that failed before.
+
+Contents: one row a part of a turn. part: `messages.0.system` (place and role), `answer`, `reasoning`, `tool_calls`,
+`variables.NAME`, `documents.ID`, `error`. mode: `full`, `masked` or `hash`. text: in mode `hash` the HMAC-SHA256 of the
+text, whose key is `key_id`. chars: length of the original. user, conversation: keyed hashes, by which text is erased.
 """
-ADDED = {"predictions": ("probabilities", "typed"), "labels": ("class_name",)}
+ADDED: dict[str, tuple[str, ...]] = {
+    "predictions": ("probabilities", "typed"),
+    "labels": ("class_name", "name", "source", "rater"),
+    "turns": (),
+    "contents": (),
+}
 """The last columns of each kind, which earlier releases did not write. An append may leave them out. They are null
 then, and in older rows."""
 
 PREDICTION_FIELDS = tuple(COLUMNS["predictions"])
 LABEL_FIELDS = tuple(COLUMNS["labels"])
+TURN_FIELDS = tuple(COLUMNS["turns"])
+CONTENT_FIELDS = tuple(COLUMNS["contents"])
+ErasedBy = Literal["prediction_id", "user", "conversation"]
+"""Columns of contents by which text is erased."""
 _WRITER = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -91,6 +155,9 @@ class Count:
 
     predictions: int = 0
     labels: int = 0
+    turns: int = 0
+    contents: int = 0
+    """Those that were erased count until compaction has deleted them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +209,14 @@ class Predictions(Protocol):
         """
         ...
 
+    def append_turns(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append rows, given as one sequence for each of TURN_FIELDS (times as int microseconds since 1970)."""
+        ...
+
+    def append_contents(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append rows, given as one sequence for each of CONTENT_FIELDS (times as int microseconds since 1970)."""
+        ...
+
     def sync(self) -> None:
         """Return when all rows that were appended before the call survive a crash of the machine, or raise StoreError.
 
@@ -155,6 +230,14 @@ class Predictions(Protocol):
 
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         """Return the labels after a cursor and the cursor behind them."""
+        ...
+
+    def read_turns(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        """Return the turns after a cursor and the cursor behind them."""
+        ...
+
+    def read_contents(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        """Return the contents after a cursor and the cursor behind them, without those that were erased."""
         ...
 
     def tail(self, rows: int) -> Cursor:
@@ -177,11 +260,27 @@ class Predictions(Protocol):
         """Return all labels of an id, of all models, in the order of writing."""
         ...
 
-    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+    def find_turns(self, prediction_id: str) -> list[dict[str, Any]]:
+        """Return the newest turns of an id, as `find` returns predictions."""
+        ...
+
+    def find_contents(self, prediction_id: str) -> list[dict[str, Any]]:
+        """Return all contents of an id that were not erased, in the order of writing."""
+        ...
+
+    def erase_contents(self, by: ErasedBy, value: str) -> int:
+        """Erase the text that was logged until now of one turn, user or conversation; return how many rows had it.
+
+        No reader finds it from now on. Compaction deletes its bytes. Turns, predictions and labels stay.
+        """
+        ...
+
+    def compact(self, *, grace_s: float, keep_s: float, contents_s: float | None = None) -> Compaction:
         """Move older rows into the form in which they are kept, and delete rows that were logged before `keep_s` ago.
 
-        Cursors stay valid. grace_s: rows that were written within so many seconds are not moved. May be called at any
-        time, and killed at any time.
+        Cursors stay valid. grace_s: rows that were written within so many seconds are not moved. contents_s: contents
+        that were logged before so many seconds are deleted; None: with the other rows. May be called at any time, and
+        killed at any time.
         """
         ...
 

@@ -8,13 +8,43 @@ from typing import TYPE_CHECKING, Any
 from trimtab.errors import UsageError
 from trimtab.stores.faults import Fault
 from trimtab.stores.predictions.arrow_rows import empty_table
-from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
+from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, ErasedBy, Predictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class NullLog:
+class NoTurns:
+    """The verbs of turns and contents of a log that keeps none."""
+
+    def append_turns(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Drop them."""
+
+    def append_contents(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Drop them."""
+
+    def read_turns(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        """Return no rows."""
+        return empty_table("turns"), after
+
+    def read_contents(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        """Return no rows."""
+        return empty_table("contents"), after
+
+    def find_turns(self, prediction_id: str) -> list[dict[str, Any]]:
+        """Return no rows."""
+        return []
+
+    def find_contents(self, prediction_id: str) -> list[dict[str, Any]]:
+        """Return no rows."""
+        return []
+
+    def erase_contents(self, by: ErasedBy, value: str) -> int:
+        """Return 0."""
+        return 0
+
+
+class NullLog(NoTurns):
     """Drops predictions; refuses labels, so that their sender does not believe that they were kept."""
 
     def __init__(self, url: str = "none:", **options: Any) -> None:
@@ -50,7 +80,7 @@ class NullLog:
     def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
         return []
 
-    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+    def compact(self, *, grace_s: float, keep_s: float, contents_s: float | None = None) -> Compaction:
         return Compaction(reason="nothing is kept")
 
     def check(self) -> Sequence[Fault]:

@@ -4,7 +4,10 @@ Packed rows are an array with one value a column, in the order of the contract. 
 
     text        an array of strings; of strings and nil where it may be null
     bool        one byte a row
-    int32, time little-endian integers of 4 and 8 bytes, as one binary value; times are microseconds since 1970
+    int32, int64, time
+                little-endian integers of 4, 8 and 8 bytes, as one binary value; times are microseconds since 1970
+    bool?, int32?, texts?
+                an array of values and nil
     float64     little-endian numbers of 8 bytes, as one binary value; where one is null, an array of numbers and nil
     pairs       the number of pairs of each row, or nil; and all keys and values in turn
     vector      [width, binary] where the rows are one float32 matrix; else an array of binary and nil
@@ -30,6 +33,8 @@ from trimtab.stores.predictions.contract import ADDED, COLUMNS
 
 MISFITS = (TypeError, ValueError, OverflowError, AttributeError, LookupError)
 """What packing raises for values that do not fit their column."""
+PLAIN = frozenset({"text", "text?", "bool?", "int32?", "texts?", "bytes?"})
+"""Types whose packed column is an array of the values themselves."""
 _FLAGS = {False: 0, True: 1}
 
 
@@ -168,6 +173,16 @@ def _pack_vectors(values: Any, dtype: type[np.floating[Any]] = np.float32) -> Se
     return [None if row is None else np.asarray(row, dtype=dtype).tobytes() for row in values]
 
 
+def _pack_checked(check: Callable[[Any], bool]) -> Callable[[Sequence[Any]], list[Any]]:
+    def pack(values: Sequence[Any]) -> list[Any]:
+        for value in values:
+            if value is not None and not check(value):
+                raise TypeError(f"{value!r} does not fit")
+        return list(values)
+
+    return pack
+
+
 def _pack_bytes_or_none(values: Sequence[Any]) -> list[bytes | None]:
     b"".join([value for value in values if value is not None])  # raises TypeError for what is no bytes
     return list(values)
@@ -199,7 +214,11 @@ _PACK: dict[str, Callable[[Sequence[Any]], Any]] = {
     "text": _pack_text,
     "text?": _pack_text_or_none,
     "bool": _pack_flags,
+    "bool?": _pack_checked(lambda value: isinstance(value, bool)),
     "int32": _pack_numbers("i"),
+    "int32?": _pack_checked(lambda value: isinstance(value, int) and -(2**31) <= value < 2**31),
+    "int64": _pack_numbers("q"),
+    "texts?": _pack_checked(lambda value: all(isinstance(text, str) for text in value)),
     "time": _pack_numbers("q"),
     "float64": _pack_numbers("d"),
     "float64?": _pack_floats_or_none,
@@ -212,7 +231,11 @@ _UNPACK: dict[str, Callable[[Any], list[Any]]] = {
     "text": list,
     "text?": list,
     "bool": lambda values: [flag != 0 for flag in values],
+    "bool?": list,
     "int32": _unpack_numbers("i"),
+    "int32?": list,
+    "int64": _unpack_numbers("q"),
+    "texts?": list,
     "time": lambda values: [from_micros(micros) for micros in array("q", values)],
     "float64": _unpack_numbers("d"),
     "float64?": _unpack_numbers("d"),

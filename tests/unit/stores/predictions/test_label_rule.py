@@ -38,3 +38,56 @@ def test_a_label_belongs_to_the_model_that_it_names_or_to_all(array: object) -> 
     assert [label_rule.belongs(name, "delay") for name in named] == [True, False, True]
     assert label_rule.belong(array(named), "delay").to_pylist() == [True, False, True]
     assert label_rule.belong(pa.array([], pa.string()), "delay").to_pylist() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bad"),
+    [
+        ("thumbs", "down", 1.0),
+        ("thumbs", "up", 0.0),
+        ("thumbs", True, 0.0),
+        ("edited", 0.25, 0.25),
+        ("edited", "true", 1.0),
+        ("edited", False, 0.0),
+        ("judge:polite@3f", "fail", 1.0),
+        ("judge:polite@3f", 0.75, 0.25),
+        ("human:anna", "pass", 0.0),
+    ],
+)
+def test_the_label_of_a_turn_says_how_bad_it_is(name: str, value: object, bad: float) -> None:
+    assert label_rule.NAME.fullmatch(name)
+    assert label_rule.badness(name, value) == bad
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("thumbs", "pass"), ("thumbs", 0.5), ("edited", "up"), ("edited", 1.5), ("human:a", None), ("human:a", "down")],
+)
+def test_other_values_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=r" or "):
+        label_rule.badness(name, value)
+
+
+def test_readers_of_one_label_take_that_of_the_metric() -> None:
+    rows = [
+        ("triage", "thumbs", 1.0),
+        ("triage", "edited", 0.2),
+        ("triage", None, 1.0),
+        ("answers", "judge:polite@1", 0.4),
+        ("answers", "judge:polite@2", 0.6),
+        ("answers", "thumbs", 1.0),
+        ("delay", None, 0.3),
+        (None, None, 0.7),
+    ]
+    names = ["model", "name", "label"]
+    labels = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)
+    metrics = {"triage": "edited", "answers": "judge:polite"}
+    found = label_rule.of_metrics(labels, metrics)
+    counted = {
+        model: found.filter(label_rule.belong(found["model"], model))["label"].to_pylist()
+        for model in ("triage", "answers", "delay")
+    }
+    assert found.num_rows == len(rows)
+    assert counted == {"triage": [1.0, 0.7], "answers": [0.0, 1.0, 0.7], "delay": [0.3, 0.7]}
+    assert label_rule.of_metrics(labels, {"triage": "thumbs_down"})["label"][0].as_py() == 1.0
+    assert label_rule.of_metrics(labels, {}).equals(labels)

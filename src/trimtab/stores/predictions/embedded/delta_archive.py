@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
+import numpy.typing as npt
 
 from trimtab.errors import StoreError
 from trimtab.lazy_library import LazyLibrary
@@ -39,11 +40,18 @@ else:
     deltalake = LazyLibrary("deltalake")
 
 CONFIGURATION = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 7 days"}
+OF_KIND = {"contents": {"delta.dataSkippingStatsColumns": "prediction_id,at,writer,segment,row,end"}}
+"""The log of a table has the least and greatest value of these columns, and is not rewritten: no text may be in it."""
 ROW_GROUP = 16_384
 """Rows of a Parquet row group. Few: a reader takes one segment out of a file that holds those of a day."""
 MOST_FILES = 8
 """Files of a past day, each of one segment; when there are more, they are merged into one."""
-PARTITIONS = {"predictions": ["model", "logged_on"], "labels": ["logged_on"]}
+PARTITIONS = {
+    "predictions": ["model", "logged_on"],
+    "labels": ["logged_on"],
+    "turns": ["model", "logged_on"],
+    "contents": ["logged_on"],
+}
 
 
 class File(NamedTuple):
@@ -116,7 +124,7 @@ class Archive:
                 mode="append",
                 schema_mode="merge",  # a table of an earlier version lacks columns
                 partition_by=None if self._table else PARTITIONS[self._kind],
-                configuration=None if self._table else CONFIGURATION,
+                configuration=None if self._table else CONFIGURATION | OF_KIND.get(self._kind, {}),
                 writer_properties=_properties(),
                 commit_properties=deltalake.CommitProperties(
                     app_transactions=[deltalake.Transaction(f"{self._kind}-{writer}", number)], max_commit_retries=0
@@ -185,6 +193,36 @@ class Archive:
             raise StoreError(f"{self.folder}: cannot drop rows logged before {before}: {error}") from error
         self.refresh()
         return int(dropped.get("num_deleted_rows") or 0)
+
+    def keep_only(self, keep: Callable[[pa.Table], npt.NDArray[np.bool_]], columns: Sequence[str]) -> None:
+        """Delete rows, by writing the files of their days again. Raises StoreError.
+
+        keep: returns for rows of these columns which ones stay.
+        """
+        table, by_day = self._table, dict[date, list[Path]]()
+        if table is None:
+            return
+        for file in self.files:
+            by_day.setdefault(file.logged_on, []).append(file.path)
+        for day, paths in by_day.items():
+            if all(keep(pq.ParquetFile(path).read(list(columns))).all() for path in paths):
+                continue
+            rows = pa.concat_tables([pq.ParquetFile(path).read() for path in paths])
+            rows = rows.filter(pa.array(keep(rows)))
+            rows = rows.append_column(_places().field("logged_on"), pa.repeat(pa.scalar(day), rows.num_rows))
+            try:
+                deltalake.write_deltalake(
+                    table,
+                    rows,
+                    mode="overwrite",
+                    predicate=f"logged_on = '{day.isoformat()}'",
+                    writer_properties=_properties(),
+                )
+                self.refresh()
+                self.sync()
+                table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+            except Exception as error:  # as above
+                raise StoreError(f"{self.folder}: cannot delete rows of {day}: {error}") from error
 
     def merge_days(self, before: date) -> int:
         """Merge the files of each earlier day that has many; return how many fewer there are. Raises StoreError."""

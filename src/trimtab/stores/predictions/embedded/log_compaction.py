@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import groupby, islice
@@ -26,6 +26,7 @@ from trimtab.errors import StoreError
 from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.contract import COLUMNS, Compaction
 from trimtab.stores.predictions.embedded.delta_archive import Archive
+from trimtab.stores.predictions.embedded.erasures import ERASED_BY, KIND, Erasure, erasures, forget_finished, left
 from trimtab.stores.predictions.embedded.segment_folder import (
     NO_TABLE,
     REMOVED,
@@ -51,29 +52,45 @@ SET_ASIDE = ".damaged"
 """Added to the name of a segment with damage, which is kept."""
 
 
-def compact(folder: Path, *, clock: Clock, grace_s: float, keep_s: float) -> Compaction:
+def compact(
+    folder: Path, *, clock: Clock, grace_s: float, keep_s: float, contents_s: float | None = None
+) -> Compaction:
     """Move ended segments and delete rows older than `keep_s`; return what was done. Raises StoreError.
 
-    grace_s: a segment file stays for so long after its last write.
+    grace_s: a segment file stays for so long after its last write. contents_s: as `keep_s`, for contents; None: the
+    same. Contents that were erased are not moved, and are deleted from the table.
     """
     if not folder.is_dir():
         return Compaction(reason="there is no log yet")
     with _compaction_lock(folder) as mine:
         if not mine:
             return Compaction(reason="another process is compacting this log")
-        now = clock.now()  # one time for both kinds: labels are deleted with their predictions or later
-        done = [_compact(folder, kind, clock, now, grace_s, keep_s) for kind in COLUMNS]
+        now = clock.now()  # one time for all kinds: labels are deleted with their predictions or later
+        keep = dict.fromkeys(COLUMNS, keep_s) | {KIND: keep_s if contents_s is None else contents_s}
+        erased = erasures(folder)
+        done = [
+            _compact(folder, kind, clock, now, grace_s, keep[kind], erased if kind == KIND else []) for kind in COLUMNS
+        ]
+        forget_finished(folder, erased, segments(folder, KIND))
     return Compaction(
         segments=sum(one.segments for one in done),
         rows=sum(one.rows for one in done),
         files_removed=sum(one.files_removed for one in done),
         rows_dropped=sum(one.rows_dropped for one in done),
         damaged=sum(one.damaged for one in done),
-        reason="; ".join(one.reason for one in done),
+        reason="; ".join(one.reason for one in done if one.reason),
     )
 
 
-def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: float, keep_s: float) -> Compaction:
+def _compact(
+    folder: Path,
+    kind: str,
+    clock: Clock,
+    now: datetime,
+    grace_s: float,
+    keep_s: float,
+    erased: Sequence[Erasure],
+) -> Compaction:
     archive, damages = Archive(folder, kind), Damages()
     archive.refresh()
     archive.sync()  # the process that made the newest commit may have died before it did so
@@ -83,9 +100,11 @@ def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: floa
         ended = _ended(list(own))
         for segment in ended:
             if segment.number > archive.last(writer) and segment.number > _gone(folder, kind, writer):
-                count = _move(segment, kind, archive, damages)
+                count = _move(segment, kind, archive, damages, erased)
                 moved, rows = moved + bool(count), rows + count
         files += _remove(folder, kind, ended, now.timestamp() - grace_s, archive.version)
+    if erased:
+        archive.keep_only(lambda rows: left(rows, erased), ERASED_BY)
     archive.merge_days(now.date())
     dropped = archive.delete_before((now - timedelta(seconds=keep_s)).date())
     return Compaction(
@@ -94,12 +113,14 @@ def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: floa
         files_removed=files,
         rows_dropped=dropped,
         damaged=len(damages),
-        reason=f"{kind}: {moved} segments moved, {files} files removed, {dropped} rows deleted",
+        reason=f"{kind}: {moved} segments moved, {files} files removed, {dropped} rows deleted"
+        if kind in ("predictions", "labels") or moved or files or dropped
+        else "",
     )
 
 
-def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> int:
-    """Put a segment's rows into the table; return how many."""
+def _move(segment: Segment, kind: str, archive: Archive, damages: Damages, erased: Sequence[Erasure]) -> int:
+    """Put a segment's rows into the table, without those that were erased; return how many."""
     appends, table_of = scan(segment.path, kind, damages), format_of(segment.path).table_of
     parts, ends = [], []
     while some := list(islice(appends, BLOCK_ROWS)):  # rows take more memory as frames than as a table
@@ -107,8 +128,11 @@ def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> in
         ends.append(np.repeat([append.end for append in some], [append.rows for append in some]))
     if not parts:
         return 0
-    rows = pa.concat_tables(parts)
-    archive.append(segment.writer, segment.number, rows, np.concatenate(ends))
+    rows, behind = pa.concat_tables(parts), np.concatenate(ends)
+    if erased:
+        keep = left(rows, erased)
+        rows, behind = rows.filter(pa.array(keep)), behind[keep]
+    archive.append(segment.writer, segment.number, rows, behind)
     return int(rows.num_rows)
 
 
@@ -123,7 +147,7 @@ def _remove(folder: Path, kind: str, ended: list[Segment], before: float, versio
             break  # readers expect all files behind one that is there
         if segment.number > _gone(folder, kind, segment.writer):
             _note_removed(folder, kind, segment, version)
-        if _has_damage(segment, kind):
+        if kind != KIND and _has_damage(segment, kind):  # what is left of text is not kept beyond its time
             segment.path.rename(segment.path.with_name(segment.path.name + SET_ASIDE))
         else:
             segment.path.unlink()

@@ -1,14 +1,15 @@
 """The files of the embedded log: their names, and the small JSON files next to the segments.
 
 predictions-0-000001.frames   segment 1 of writer 0; numbers rise and are never used twice
-labels-0-000001.frames
+labels-0-000001.frames        turns and contents likewise
 labels-0-000001.arrows        a segment that an earlier version wrote
 writer-0.lock                 held (flock) by the process that writes as 0
 last-predictions-0.json       number of the last segment that writer 0 began, by which its loss is found
 removed.json                  up to which segment each writer's rows are in the Delta tables alone, and the versions
                               that those tables had then
 counted-predictions.json      how many rows the files had when they were counted last; a hint
-delta/predictions, delta/labels
+erased-HASH-TIME.json         contents that no reader finds any more (erasures)
+delta/predictions             likewise labels, turns and contents
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from trimtab.errors import StoreError
+from trimtab.stores.predictions.contract import COLUMNS
 
 REMOVED = "removed.json"
 FRAMES, ARROW = ".frames", ".arrows"
-NAME = re.compile(rf"(predictions|labels)-([A-Za-z0-9_]+)-(\d{{6,}})(?:{FRAMES}|{ARROW})")
-LAST = re.compile(r"last-(predictions|labels)-([A-Za-z0-9_]+)\.json")
+KINDS = "|".join(COLUMNS)
+NAME = re.compile(rf"({KINDS})-([A-Za-z0-9_]+)-(\d{{6,}})(?:{FRAMES}|{ARROW})")
+LAST = re.compile(rf"last-({KINDS})-([A-Za-z0-9_]+)\.json")
 
 Removed = dict[str, dict[str, int]]
 """Kind -> writer -> number of the last segment that is no longer read from its file; and TABLES -> kind -> version."""

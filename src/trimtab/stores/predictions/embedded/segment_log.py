@@ -1,7 +1,7 @@
 """The embedded prediction log: files of frames in a folder, and Delta tables of those that have ended.
 
     predictions-0-000001.frames   one frame an append
-    labels-0-000001.frames
+    labels-0-000001.frames        and so turns and contents
     writer-0.lock                 held (flock) by the one process that writes as 0
 
 An append is one os.write. When it returns, the rows are in the kernel's page cache, so they survive the death of the
@@ -19,29 +19,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimtab.clock import Clock, SystemClock
+from trimtab.clock import Clock, SystemClock, to_micros
 from trimtab.errors import StoreError
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.faults import Fault
-from trimtab.stores.predictions.contract import COLUMNS, START, Compaction, Count, Cursor, Predictions, check_writer
+from trimtab.stores.predictions.contract import (
+    COLUMNS,
+    START,
+    Compaction,
+    Count,
+    Cursor,
+    ErasedBy,
+    Predictions,
+    check_writer,
+)
+from trimtab.stores.predictions.embedded.erasures import Erasure, erasures, left, note_erasure
 from trimtab.stores.predictions.embedded.id_search import find
 from trimtab.stores.predictions.embedded.log_check import check
 from trimtab.stores.predictions.embedded.log_compaction import compact
 from trimtab.stores.predictions.embedded.row_counts import count, tail
 from trimtab.stores.predictions.embedded.segment_folder import sync_folder
-from trimtab.stores.predictions.embedded.segment_reader import SegmentReader
+from trimtab.stores.predictions.embedded.segment_reader import BLOCK_ROWS, SegmentReader
 from trimtab.stores.predictions.embedded.segment_scan import Damages
 from trimtab.stores.predictions.embedded.segment_writer import SegmentWriter
 from trimtab.stores.predictions.embedded.writer_lock import WriterLock
 
 if TYPE_CHECKING:
     import pyarrow as pa
+else:
+    pa = LazyLibrary("pyarrow")
 
 SEGMENT_ROWS = 100_000
 SEGMENT_AGE_S = 3600.0
 
 
 class SegmentLog:
-    """Predictions and labels in files of about `segment_rows` rows or `segment_age_s` seconds each.
+    """Each kind of rows in files of about `segment_rows` rows or `segment_age_s` seconds each.
 
     writer: the name under which this process writes. The constructor neither reads nor locks. The first append, even of
     no rows, takes the lock of that name, and raises StoreError when another process holds it. Threads may share a log.
@@ -63,24 +76,27 @@ class SegmentLog:
         self._appending = threading.Lock()
         self._syncing = threading.Lock()
         self._lock = WriterLock(folder, check_writer(writer), clock)
-        self._predictions, self._labels = (
-            SegmentWriter(folder, kind, writer, rows=segment_rows, age_s=segment_age_s, clock=clock) for kind in COLUMNS
-        )
+        self._writers = {
+            kind: SegmentWriter(folder, kind, writer, rows=segment_rows, age_s=segment_age_s, clock=clock)
+            for kind in COLUMNS
+        }
 
     def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        with self._appending:
-            self._lock.acquire()
-            self._predictions.append(columns)
+        self._append("predictions", columns)
 
     def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        with self._appending:
-            self._lock.acquire()
-            self._labels.append(columns)
+        self._append("labels", columns)
+
+    def append_turns(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._append("turns", columns)
+
+    def append_contents(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._append("contents", columns)
 
     def sync(self) -> None:
         """Put what was appended on disk, and end segments that have reached their age."""
         with self._syncing:  # a second sync must not return before the first, which flushes its rows
-            for writer in (self._predictions, self._labels):
+            for writer in self._writers.values():
                 self._to_disk(writer)
 
     def read(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
@@ -88,6 +104,17 @@ class SegmentLog:
 
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         return self._readers["labels"].read(after, limit)
+
+    def read_turns(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        return self._readers["turns"].read(after, limit)
+
+    def read_contents(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        while True:
+            rows, cursor = self._readers["contents"].read(after, limit)
+            found = rows.filter(pa.array(left(rows, erased))) if (erased := erasures(self.folder)) else rows
+            if found.num_rows or not rows.num_rows:
+                return found, cursor
+            after = cursor
 
     def tail(self, rows: int) -> Cursor:
         return tail(self.folder, "predictions", rows, self._damages)
@@ -101,8 +128,24 @@ class SegmentLog:
     def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
         return find(self.folder, "labels", prediction_id, self._damages, everywhere=True)
 
-    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
-        return compact(self.folder, clock=self._clock, grace_s=grace_s, keep_s=keep_s)
+    def find_turns(self, prediction_id: str) -> list[dict[str, Any]]:
+        return find(self.folder, "turns", prediction_id, self._damages, everywhere=False)
+
+    def find_contents(self, prediction_id: str) -> list[dict[str, Any]]:
+        rows = find(self.folder, "contents", prediction_id, self._damages, everywhere=True)
+        erased = erasures(self.folder)
+        return [row for row in rows if not any(each.covers(row) for each in erased)]
+
+    def erase_contents(self, by: ErasedBy, value: str) -> int:
+        erasure, count, cursor = Erasure(by, value, to_micros(self._clock.now())), 0, START
+        while (block := self.read_contents(cursor, limit=BLOCK_ROWS))[0].num_rows:
+            count, cursor = count + block[0].num_rows - int(left(block[0], [erasure]).sum()), block[1]
+        if count:
+            note_erasure(self.folder, erasure)
+        return count
+
+    def compact(self, *, grace_s: float, keep_s: float, contents_s: float | None = None) -> Compaction:
+        return compact(self.folder, clock=self._clock, grace_s=grace_s, keep_s=keep_s, contents_s=contents_s)
 
     def check(self) -> Sequence[Fault]:
         return check(self.folder)
@@ -115,13 +158,18 @@ class SegmentLog:
     def close(self) -> None:
         """End the segments being written, put them on disk, and let another process write."""
         with self._appending:
-            self._predictions.end()
-            self._labels.end()
+            for writer in self._writers.values():
+                writer.end()
         try:
             self.sync()
         finally:
             with self._appending:
                 self._lock.release()
+
+    def _append(self, kind: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        with self._appending:
+            self._lock.acquire()
+            self._writers[kind].append(columns)
 
     def _to_disk(self, writer: SegmentWriter) -> None:
         handles: list[int] = []

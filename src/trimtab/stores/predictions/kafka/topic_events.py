@@ -3,7 +3,8 @@
 Headers by the Kafka protocol binding of CloudEvents 1.0. Prediction events carry KServe's type and the extensions
 inferenceservicename (the model) and endpoint ("default" is the champion, else the role). Source and id together are
 unique: a challenger or shadow scores the same id under another source. JSON has no NaN: in features it is written as
-null, and read as NaN again.
+null, and read as NaN again. The key of contents names the part, too; a message of that key without a value says that it
+was erased.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trimtab.clock import to_micros
+from trimtab.stores.predictions.contract import ADDED, COLUMNS
 from trimtab.stores.predictions.packed_rows import RowPacker, rows_of
 
 RESPONSE = "org.kubeflow.serving.inference.response"
-LABEL = "trimtab.serving.label"
+LABEL, TURN, CONTENT = "trimtab.serving.label", "trimtab.serving.turn", "trimtab.serving.content"
 VARINT, OVERHEAD = 5, 36
 """Most bytes of a length, and of the parts of a record of Kafka's format 2 other than key, value and headers."""
 
@@ -27,7 +29,7 @@ class Event(NamedTuple):
     """One message for Kafka; timestamp in milliseconds since the epoch."""
 
     key: bytes
-    value: bytes
+    value: bytes | None
     headers: list[tuple[str, str | bytes | None]]
     timestamp: int
 
@@ -35,41 +37,33 @@ class Event(NamedTuple):
     def size(self) -> int:
         """Bytes of the message at most: its parts, each with the largest length before it that the format can need."""
         headers = sum(len(name.encode()) + len(value or b"") + 2 * VARINT for name, value in self.headers)
-        return OVERHEAD + len(self.key) + len(self.value) + headers
+        return OVERHEAD + len(self.key) + len(self.value or b"") + headers
 
 
-class Prediction(msgspec.Struct, frozen=True):
-    """The JSON value of a prediction."""
-
-    prediction_id: str
-    model: str
-    version: int
-    role: str
-    served: bool
-    route: str
-    revision: int
-    event_time: datetime
-    logged_at: datetime
-    entities: dict[str, str | None] | None
-    features: list[float | None] | None
-    score: float | None
-    confidence: float | None
-    latency_us: int
-    cpu_us: int
-    error: str | None
-    probabilities: list[float] | None = None
-    typed: bytes | None = None
+def _struct(kind: str) -> type[msgspec.Struct]:
+    """Return the type of the JSON value of a kind of rows; columns that earlier releases lack may be missing."""
+    missing, fields = {*ADDED[kind], *(("model",) if kind == "labels" else ())}, list[tuple[Any, ...]]()
+    for name, type_ in COLUMNS[kind].items():
+        plain = _JSON[type_.removesuffix("?")]
+        given: Any = plain | None if type_.endswith("?") else plain
+        fields.append((name, given, None) if name in missing else (name, given))
+    return msgspec.defstruct(kind, fields, frozen=True, kw_only=True)
 
 
-class Label(msgspec.Struct, frozen=True):
-    """The JSON value of a label."""
-
-    prediction_id: str
-    label: float | None
-    known_at: datetime
-    received_at: datetime
-    model: str | None = None
-    class_name: str | None = None
+_JSON: dict[str, Any] = {
+    "text": str,
+    "bool": bool,
+    "int32": int,
+    "int64": int,
+    "time": datetime,
+    "float64": float,
+    "pairs": dict[str, str | None],
+    "vector": list[float | None],
+    "doubles": list[float],
+    "bytes": bytes,
+    "texts": list[str],
+}
+_STRUCTS = {kind: _struct(kind) for kind in COLUMNS}
 
 
 class Events:
@@ -77,7 +71,7 @@ class Events:
 
     def __init__(self, writer: str) -> None:
         self._source = f"/trimtab/{writer}"
-        self._packers = {kind: RowPacker(kind) for kind in ("predictions", "labels")}
+        self._packers = {kind: RowPacker(kind) for kind in COLUMNS}
 
     def predictions(self, columns: Mapping[str, Sequence[Any]]) -> list[Event]:
         """Return one event a row. Raises DataError naming the column that does not fit."""
@@ -86,6 +80,14 @@ class Events:
     def labels(self, columns: Mapping[str, Sequence[Any]]) -> list[Event]:
         """Return one event a row. Raises DataError naming the column that does not fit."""
         return list(map(self._label, self._rows(columns, "labels")))
+
+    def turns(self, columns: Mapping[str, Sequence[Any]]) -> list[Event]:
+        """Return one event a row. Raises DataError naming the column that does not fit."""
+        return [self._of_turn(row, TURN) for row in self._rows(columns, "turns")]
+
+    def contents(self, columns: Mapping[str, Sequence[Any]]) -> list[Event]:
+        """Return one event a row. Raises DataError naming the column that does not fit."""
+        return [self._of_turn(row, CONTENT)._replace(key=content_key(row)) for row in self._rows(columns, "contents")]
 
     def _rows(self, columns: Mapping[str, Sequence[Any]], kind: str) -> list[dict[str, Any]]:
         """Return rows as every backend takes them: float32 features, checked types."""
@@ -100,6 +102,10 @@ class Events:
         entities = None if row["entities"] is None else dict(row["entities"])
         return _event(row | {"entities": entities}, headers, "logged_at")
 
+    def _of_turn(self, row: dict[str, Any], kind: str) -> Event:
+        source = f"{self._source}/models/{row['model']}/versions/{row['version']}"
+        return _event(row, [*_headers(row, source, kind, "at"), ("ce_inferenceservicename", row["model"])], "at")
+
     def _label(self, row: dict[str, Any]) -> Event:
         model = row["model"]
         source = f"{self._source}/labels" if model is None else f"{self._source}/models/{model}/labels"
@@ -109,9 +115,14 @@ class Events:
         return _event(row, headers, "received_at")
 
 
+def content_key(row: Mapping[str, Any]) -> bytes:
+    """Return the key of the message of a part of a turn."""
+    return f"{row['prediction_id']}/{row['version']}/{row['part']}".encode()
+
+
 def row_of(value: bytes, kind: str) -> dict[str, Any]:
     """Return the row of an event's value, as pyarrow takes it. Raises msgspec.ValidationError or DecodeError."""
-    row = msgspec.structs.asdict(msgspec.json.decode(value, type=Prediction if kind == "predictions" else Label))
+    row = msgspec.structs.asdict(msgspec.json.decode(value, type=_STRUCTS[kind]))
     if kind == "predictions":
         row["entities"] = None if row["entities"] is None else list(row["entities"].items())
         if row["features"] is not None:

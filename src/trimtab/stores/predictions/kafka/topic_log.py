@@ -1,4 +1,4 @@
-"""The prediction log in Kafka: kafka://host:port[,host:port]/topic, labels in TOPIC-labels.
+"""The prediction log in Kafka: kafka://host:port[,host:port]/topic, and TOPIC-labels, TOPIC-turns, TOPIC-contents.
 
 One message a row, keyed by the prediction's id (topic_events). Differences from the embedded log:
 - `append` puts rows into a bounded buffer of this process. They survive its death only when `sync` has returned: then
@@ -6,22 +6,33 @@ One message a row, keyed by the prediction's id (topic_events). Differences from
 - Rows keep their order within a partition, so the rows of one id do. Several partitions are merged by the time of
   logging in milliseconds. A topic that is created here has one partition, whose order is that of the contract.
 - Kafka has no lock for a writer's name. The topic's own retention deletes rows.
+- Contents that were erased stay on the brokers' disks until their log cleaner has run: their topic is made with the
+  cleanup policy `compact,delete`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from trimtab.clock import Clock, SystemClock
+from trimtab.clock import Clock, SystemClock, to_micros
 from trimtab.errors import MissingExtra, StoreError
 from trimtab.stores.faults import Fault
 from trimtab.stores.kafka_clients import CONNECT_S, make_topics, open_admin, open_producer, reachable
-from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions, check_writer
-from trimtab.stores.predictions.kafka.topic_events import Event, Events
+from trimtab.stores.predictions.contract import (
+    COLUMNS,
+    START,
+    Compaction,
+    Count,
+    Cursor,
+    ErasedBy,
+    Predictions,
+    check_writer,
+)
+from trimtab.stores.predictions.kafka.topic_events import Event, Events, content_key
 from trimtab.stores.predictions.kafka.topic_reader import TopicReader
 
 try:
@@ -51,7 +62,8 @@ class Round:
 
 
 class KafkaLog:
-    """Predictions and labels in two topics, which are created, with one partition, when they are missing.
+    """Each kind of rows in a topic, which is created, with one partition, when it is missing: those of turns and
+    contents at the first turn.
 
     May be shared between threads. segment_rows and segment_age_s are ignored: the broker has its own segments.
     """
@@ -66,7 +78,7 @@ class KafkaLog:
         clock: Clock | None = None,
     ) -> None:
         self.servers, topic = _parse(url)
-        self.topics = {"predictions": topic, "labels": f"{topic}-labels"}
+        self.topics = {kind: topic if kind == "predictions" else f"{topic}-{kind}" for kind in COLUMNS}
         self._clock = clock or SystemClock()
         self._events = Events(check_writer(writer))
         self._lock = threading.Lock()
@@ -80,6 +92,14 @@ class KafkaLog:
 
     def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
         self._send(self.topics["labels"], self._events.labels(columns))
+
+    def append_turns(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._topics_of_turns  # noqa: B018  # made on first use
+        self._send(self.topics["turns"], self._events.turns(columns))
+
+    def append_contents(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._topics_of_turns  # noqa: B018  # as above
+        self._send(self.topics["contents"], self._events.contents(columns))
 
     def sync(self) -> None:
         """Return when the brokers have all appended rows. Raises StoreError when they refused or did not answer."""
@@ -100,6 +120,16 @@ class KafkaLog:
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         return self._read("labels", after, limit)
 
+    def read_turns(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        return self._read("turns", after, limit)
+
+    def read_contents(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        while True:
+            rows, cursor = self._read("contents", after, limit)
+            if rows.num_rows or cursor == after:
+                return rows, cursor
+            after = cursor  # all of them were erased
+
     def tail(self, rows: int) -> Cursor:
         with self._reading:
             return self._readers["predictions"].tail(rows)
@@ -107,7 +137,7 @@ class KafkaLog:
     def count(self) -> Count:
         """Return how many messages the topics hold."""
         with self._reading:
-            return Count(*(self._readers[kind].count() for kind in ("predictions", "labels")))
+            return Count(*(self._readers[kind].count() for kind in COLUMNS))
 
     def find(self, prediction_id: str) -> list[dict[str, Any]]:
         """Return the predictions of an id. Kafka has no index: reads the whole topic, and decodes the id's rows."""
@@ -118,7 +148,23 @@ class KafkaLog:
         with self._reading:
             return self._readers["labels"].find(prediction_id)
 
-    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+    def find_turns(self, prediction_id: str) -> list[dict[str, Any]]:
+        with self._reading:
+            return self._readers["turns"].find(prediction_id)
+
+    def find_contents(self, prediction_id: str) -> list[dict[str, Any]]:
+        with self._reading:
+            return self._readers["contents"].find(prediction_id)
+
+    def erase_contents(self, by: ErasedBy, value: str) -> int:
+        """Send for each row a message of its key without a value. Reads the whole topic."""
+        rows = [row for row in self._read("contents", START, None)[0].to_pylist() if row[by] == value]
+        now = to_micros(self._clock.now()) // 1000
+        self._send(self.topics["contents"], [Event(content_key(row), None, [], now) for row in rows])
+        self.sync()
+        return len(rows)
+
+    def compact(self, *, grace_s: float, keep_s: float, contents_s: float | None = None) -> Compaction:
         """Do nothing: the topic's own retention.ms deletes old rows."""
         return Compaction(reason=f"{self._name}: the topic's own retention (retention.ms) drops old rows")
 
@@ -141,8 +187,7 @@ class KafkaLog:
 
     @cached_property
     def _producer(self) -> Producer:
-        topics, admin = dict.fromkeys(self.topics.values(), 1), open_admin(self.servers)
-        reachable("predictions", self.servers, lambda: make_topics(admin, topics, timeout_s=CONNECT_S))
+        self._make_topics("predictions", "labels")
         return open_producer(
             self.servers,
             options={
@@ -155,6 +200,16 @@ class KafkaLog:
         )
 
     @cached_property
+    def _topics_of_turns(self) -> None:
+        self._make_topics("turns", "contents")
+
+    def _make_topics(self, *kinds: str) -> None:
+        names, admin = {self.topics[kind]: 1 for kind in kinds}, open_admin(self.servers)
+        settings = {self.topics["contents"]: {"cleanup.policy": "compact,delete"}}
+        ask = partial(make_topics, admin, names, settings=settings, timeout_s=CONNECT_S)
+        reachable("predictions", self.servers, ask)
+
+    @cached_property
     def _readers(self) -> dict[str, TopicReader]:
         return {kind: TopicReader(self.servers, topic, kind, self._clock) for kind, topic in self.topics.items()}
 
@@ -164,7 +219,7 @@ class KafkaLog:
 
     def _send(self, topic: str, events: list[Event]) -> None:
         self._check_sizes(events)
-        producer, size = self._producer, sum(len(event.value) for event in events)
+        producer, size = self._producer, sum(len(event.value or b"") for event in events)
         producer.poll(0)
         with self._lock:
             if self._rows + len(events) > BUFFER_ROWS or self._bytes + size > BUFFER_BYTES:
@@ -210,7 +265,7 @@ class KafkaLog:
         """Count a row as delivered, or as failed."""
         with self._lock:
             self._rows -= 1
-            self._bytes -= len(event.value)
+            self._bytes -= len(event.value or b"")
             mine.waiting -= 1
             if error is not None:
                 mine.failure = mine.failure or str(error)

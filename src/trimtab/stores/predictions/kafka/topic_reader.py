@@ -46,6 +46,10 @@ class TopicReader:
         self._clock = clock
         oldest = {"auto.offset.reset": "earliest"}  # if the broker has deleted the offset: the oldest row
         self._consumer = open_consumer(servers, options=oldest)
+        self._erased: dict[bytes, int] = {}
+        """Keys of contents -> offset of the message that erases what came before."""
+        self._searched: dict[int, int] = {}
+        """Partition -> offset up to which such messages were looked for."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -53,6 +57,7 @@ class TopicReader:
 
     def read(self, after: Cursor, limit: int | None) -> tuple[pa.Table, Cursor]:
         """Return rows after a cursor and the cursor behind them."""
+        self._find_erased()
         places = {int(part): offset for part, _, offset in after.places}
         found = sorted(self._messages(places, limit), key=lambda m: (m.timestamp()[1], m.partition(), m.offset()))
         rows: list[dict[str, Any]] = []
@@ -73,13 +78,29 @@ class TopicReader:
 
     def find(self, prediction_id: str) -> list[dict[str, Any]]:
         """Return the rows of an id, in the order of their partition."""
+        self._find_erased()
         key = prediction_id.encode()
-        rows = [row for message in self._messages({}, None) if message.key() == key for row in self._rows(message)]
+        mine = (message for message in self._messages({}, None) if (message.key() or b"").startswith(key))
+        rows = [row for message in mine for row in self._rows(message) if row["prediction_id"] == prediction_id]
         found: list[dict[str, Any]] = pa.Table.from_pylist(rows, schema=schema_of(self._kind)).to_pylist()
         return found
 
+    def _find_erased(self) -> None:
+        """Look for messages that erase contents, behind the place that was searched before."""
+        if self._kind != "contents":
+            return
+        for message in self._messages(self._searched, None):
+            part, offset = _known(message.partition()), _known(message.offset())
+            self._searched[part] = offset + 1
+            if message.value() is None:
+                self._erased[_known(message.key())] = offset
+
     def _rows(self, message: Message) -> list[dict[str, Any]]:
         """Return the row of a message, or no row, with an error in the log of the process, where it holds none."""
+        if self._kind == "contents" and (
+            message.value() is None or _known(message.offset()) < self._erased.get(_known(message.key()), 0)
+        ):
+            return []
         try:
             return [row_of(_known(message.value()), self._kind)]
         except (msgspec.DecodeError, TypeError) as error:

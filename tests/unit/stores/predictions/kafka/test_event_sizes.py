@@ -41,7 +41,7 @@ def test_a_label_s_event_names_its_model() -> None:
     assert dict(named.headers)["ce_source"] == "/trimtab/7/models/delay/labels"
     assert dict(named.headers)["ce_inferenceservicename"] == "delay"
     assert dict(unnamed.headers)["ce_source"] == "/trimtab/7/labels"
-    assert row_of(named.value, "labels")["model"] == "delay"
+    assert row_of(named.value or b"", "labels")["model"] == "delay"
 
 
 @pytest.mark.parametrize("over", [0, 1])
