@@ -1,12 +1,15 @@
-"""Finds file and line of a definition or an error in the user's own files, for messages."""
+"""Finds file and line of a definition or an error in the user's own files, and imports modules of a project."""
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 PACKAGE = Path(__file__).resolve().parent
@@ -69,6 +72,36 @@ def of_error(error: BaseException, folder: Path) -> tuple[Path, int] | None:
         if _is_own(frame.filename, folder):
             return Path(frame.filename), frame.lineno or 1
     return None
+
+
+@contextmanager
+def project_module(path: Path, where: str, error_type: type[Exception]) -> Iterator[ModuleType]:
+    """Import a module of a project for the block.
+
+    It may import its neighbours. All of them are removed from sys.modules after the block. Raises error_type for an
+    error in the module. where: what names the module, for the message.
+    """
+    name = f"trimtab_module_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise error_type(f"{where}: {path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
+    sys.path.insert(0, str(path.parent))
+    try:
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # user code may raise anything
+            place, line = of_error(error, path.parent) or (path, 1)
+            raise error_type(f"{where}: {place}:{line}: {type(error).__name__}: {error}") from error
+        yield module
+    finally:
+        sys.path.remove(str(path.parent))
+        for other in set(sys.modules) - before:
+            origin = getattr(sys.modules[other], "__file__", None)
+            if origin and Path(origin).parent == path.parent:
+                del sys.modules[other]
 
 
 def _is_own(name: str, folder: Path) -> bool:

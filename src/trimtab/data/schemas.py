@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -16,6 +11,7 @@ from msgspec.structs import replace
 
 from trimtab.bundle.spec import ColumnCheck
 from trimtab.errors import PolicyError, nearest
+from trimtab.places import project_module
 from trimtab.policy.model import YAML
 from trimtab.policy.reader import line_of
 
@@ -53,7 +49,7 @@ def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
             f"{where}: '{name}' is in no module of {folder}; expected a name such as checks.{attribute or 'Rows'}."
             f"{nearest(module_name or name, modules)}"
         )
-    with _imported(path, where) as module:
+    with project_module(path, where, PolicyError) as module:
         found = getattr(module, attribute, None)
         if isinstance(found, pa.DataFrameSchema):
             return found
@@ -100,41 +96,6 @@ def _where(folder: Path, table: str) -> str:
     policy = folder / POLICY
     key = f"checks.{table}"
     return f"{policy}:{line_of(policy, key)}: {key}" if policy.is_file() else key
-
-
-@contextmanager
-def _imported(path: Path, where: str) -> Iterator[ModuleType]:
-    """Import a module of the project for the block.
-
-    It may import its neighbours. All of them are removed from sys.modules after the block.
-    """
-    name = f"trimtab_checks_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PolicyError(f"{where}: {path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    before = set(sys.modules)
-    sys.path.insert(0, str(path.parent))
-    try:
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:  # user code may raise anything
-            raise PolicyError(f"{where}: {_place(path, error)}: {type(error).__name__}: {error}") from error
-        yield module
-    finally:
-        sys.path.remove(str(path.parent))
-        for other in set(sys.modules) - before:
-            origin = getattr(sys.modules[other], "__file__", None)
-            if origin and Path(origin).parent == path.parent:
-                del sys.modules[other]
-
-
-def _place(path: Path, error: Exception) -> str:
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((f"{path}:{frame.lineno}" for frame in reversed(frames) if frame.filename == str(path)), str(path))
 
 
 def column_checks(schema: pa.DataFrameSchema) -> dict[str, ColumnCheck]:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from trimtab.errors import PolicyError
+from trimtab.errors import PolicyError, TrimtabError
 from trimtab.policy.complaints import complaint
 from trimtab.policy.model import Policy
 from trimtab.policy.tree import KeyPath
@@ -41,15 +41,7 @@ def read_policy(path: Path) -> Policy:
 
 def parse_policy(text: str, name: str = "trimtab.yaml") -> Policy:
     """Parse the text of a policy file. Raises PolicyError naming `name` and the line."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = _index(node, name)
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        raise PolicyError(f"{name}:{_line(error)}: not valid YAML: {_why(error)}") from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise PolicyError(f"{name}:{line}: not valid YAML: {error.reason} (#x{error.character:04x})") from None
+    data, lines = read_yaml(text, name)
     if not isinstance(data, dict):
         raise PolicyError(f"{name}:1: expected keys such as 'project: my-project' at the top level")
     try:
@@ -57,6 +49,25 @@ def parse_policy(text: str, name: str = "trimtab.yaml") -> Policy:
     except ValidationError as error:
         found = sorted({complaint(problem, lines) for problem in error.errors(include_url=False)})
         raise PolicyError("\n".join(f"{name}:{line}: {text}" for line, text in found)) from None
+
+
+def read_yaml(
+    text: str, name: str, error_type: type[TrimtabError] = PolicyError, *, above: int = 0
+) -> tuple[Any, dict[KeyPath, int]]:
+    """Return the values of a YAML text, and the line of every key.
+
+    name: of the file, for messages. above: lines of the file before the text. Raises error_type for what is no YAML,
+    and for a key that is given twice.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = _index(node, name, error_type, above)
+        return yaml.load(text, Loader=_Loader), lines
+    except yaml.MarkedYAMLError as error:
+        raise error_type(f"{name}:{_line(error) + above}: not valid YAML: {_why(error)}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1 + above
+        raise error_type(f"{name}:{line}: not valid YAML: {error.reason} (#x{error.character:04x})") from None
 
 
 def policy_data(text: str) -> dict[str, Any]:
@@ -73,13 +84,17 @@ def line_of(path: Path, key: str) -> int:
     return next((lines[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in lines), 1)
 
 
-def _index(node: yaml.Node | None, name: str) -> dict[KeyPath, int]:
-    """Return the line of every key. Raises PolicyError for a key that is given twice."""
+def _index(
+    node: yaml.Node | None, name: str, error_type: type[TrimtabError] = PolicyError, above: int = 0
+) -> dict[KeyPath, int]:
+    """Return the line of every key. Raises error_type for a key that is given twice."""
     lines: dict[KeyPath, int] = {}
     for path, line in _lines(node, (), ()) if node else ():
         if path in lines:
-            raise PolicyError(f"{name}:{line}: {'.'.join(path)}: this key is given twice (first on line {lines[path]})")
-        lines[path] = line
+            raise error_type(
+                f"{name}:{line + above}: {'.'.join(path)}: this key is given twice (first on line {lines[path]})"
+            )
+        lines[path] = line + above
     return lines
 
 
