@@ -19,6 +19,7 @@ from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.online.contract import Online
 from trimtab.stores.predictions.contract import Predictions
+from trimtab.stores.spend.contract import SpendStore
 from trimtab.stores.tables.contract import Tables
 
 EMBEDDED_METADATA = {"file": "trimtab.stores.metadata.embedded:SqliteMetadata"}
@@ -33,6 +34,10 @@ PREDICTIONS = {
     "file": "trimtab.stores.predictions.embedded.segment_log:SegmentLog",
     "kafka": "trimtab.stores.predictions.kafka.topic_log:KafkaLog",
     "none": "trimtab.stores.predictions.null:NullLog",
+}
+SPEND = {
+    "file": "trimtab.stores.spend.accounts:SqliteSpend",
+    "postgresql": "trimtab.stores.spend.accounts:PostgresSpend",
 }
 
 SPOOLS = "spool"
@@ -54,6 +59,17 @@ def open_metadata(url: str | None, root: Path) -> Metadata:
     scheme = revealed.split(":", 1)[0].split("+", 1)[0] if ":" in revealed else revealed
     opened = _backend("metadata", scheme, METADATA)
     return cast(Metadata, opened(_absolute_sqlite(revealed, root.parent), head=root / _head_name(url)))
+
+
+def open_spend(url: str | None, root: Path) -> SpendStore:
+    """Open the store of spend in the PostgreSQL of the metadata store at `url`; with any other, in ROOT/spend.db.
+
+    Raises StageError when the URL names an environment variable that is not set.
+    """
+    if url is not None and re.match(r"postgresql\b", url):
+        revealed = reveal_in_url(url, "the URL of the metadata store")
+        return cast(SpendStore, _backend("spend", "postgresql", SPEND)(revealed))
+    return cast(SpendStore, _backend("spend", "file", SPEND)(root / "spend.db"))
 
 
 def _head_name(url: str) -> str:
