@@ -23,6 +23,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    total: int = 0
+    """Of all; 0 where the endpoint does not say."""
     kind: UsageKind = "reported"
 
 

@@ -11,6 +11,7 @@ from trimtab.testing.artifacts import ArtifactsConformance
 from trimtab.testing.metadata import MetadataConformance
 from trimtab.testing.online import OnlineConformance
 from trimtab.testing.predictions import PredictionsConformance
+from trimtab.testing.spend import SpendConformance
 from trimtab.testing.tables import TablesConformance
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "MetadataConformance",
     "OnlineConformance",
     "PredictionsConformance",
+    "SpendConformance",
     "TablesConformance",
 ]

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -32,7 +33,6 @@ from trimtab.llm.money.spend_scopes import (
     Scopes,
     SpendRules,
 )
-from trimtab.policy.llm.section_llm import Purpose
 from trimtab.stores.spend.contract import (
     FOREVER,
     RATE,
@@ -47,6 +47,9 @@ from trimtab.stores.spend.contract import (
     is_rate,
 )
 from trimtab.stores.spend.turn_journal import Ended, Opened, TurnJournal
+
+if TYPE_CHECKING:
+    from trimtab.policy.llm.section_llm import Purpose  # a gateway's worker does without pydantic
 
 log = logging.getLogger(__name__)
 

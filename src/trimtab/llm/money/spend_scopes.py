@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from trimtab import units
 from trimtab.bundle.prompt_spec import EndpointSpec
 from trimtab.clock import from_micros, to_micros
 from trimtab.errors import PolicyError, TrimtabError
-from trimtab.policy.llm.rates import RATE_SECONDS, parse
-from trimtab.policy.llm.section_llm import Llm, Purpose, SpendBudget, TokenLimits
 from trimtab.stores.spend.contract import BIGGEST, FOREVER, RATE, SpendKey
+
+if TYPE_CHECKING:
+    from trimtab.policy.llm.section_llm import Purpose  # a gateway's worker does without pydantic
 
 PICO = 10**12
 """Units of the ledger in one unit of the currency."""
@@ -130,28 +132,12 @@ def pico(amount: float, where: str) -> int:
     return found
 
 
-def rules_of(llm: Llm) -> SpendRules:
-    """Return the limits of the policy. Raises PolicyError for a budget that is too big."""
-    given = {**llm.budgets}
-    for purpose, limit in (("shadow", llm.shadow.budget), ("judge", llm.judge.budget)):
-        given.setdefault(f"purpose:{purpose}", SpendBudget(limit=limit))
-    budgets = {}
-    for scope, each in given.items():
-        value, period = parse(each.limit)
-        budgets[scope] = Budget(pico(value, f"llm.budgets.{scope}.limit"), period, each.when_spent)
-    named = {name: _rates(each) for name, each in llm.token_limits.items()}
-    return SpendRules(budgets, _rates(llm.limits), named)
-
-
-def _rates(limits: TokenLimits) -> RateRules:
-    return RateRules(_rate(limits.requests), _rate(limits.tokens), limits.concurrent)
-
-
-def _rate(text: str | None) -> tuple[int, int] | None:
+def rate(text: str | None) -> tuple[int, int] | None:
+    """Return a rate such as 600/min as (limit, seconds)."""
     if text is None:
         return None
-    value, period = parse(text)
-    return max(1, int(value)), RATE_SECONDS[period]
+    value, period = units.per_period(text)
+    return max(1, int(value)), units.RATE_SECONDS[period]
 
 
 class Periods:
@@ -237,15 +223,15 @@ def _money(rules: SpendRules, periods: Periods, scope: str, names: Sequence[str]
 
 
 def _endpoint_rates(endpoint: EndpointSpec) -> RateRules:
-    return RateRules(_rate(endpoint.requests), _rate(endpoint.tokens), endpoint.concurrent)
+    return RateRules(rate(endpoint.requests), rate(endpoint.tokens), endpoint.concurrent)
 
 
 def _rate_parts(periods: Periods, whose: str, limits: RateRules, at: int) -> list[Part]:
     found = []
-    for counted, rate in (("requests", limits.requests), ("tokens", limits.tokens)):
-        if rate is not None:
-            key = SpendKey(f"{RATE}{whose}/{counted}", *periods.of(str(rate[1]), at))
-            found.append(Part(key, rate[0], counted))  # type: ignore[arg-type]  # one of Counted
+    for counted, limit in (("requests", limits.requests), ("tokens", limits.tokens)):
+        if limit is not None:
+            key = SpendKey(f"{RATE}{whose}/{counted}", *periods.of(str(limit[1]), at))
+            found.append(Part(key, limit[0], counted))  # type: ignore[arg-type]  # one of Counted
     if limits.calls is not None:
         found.append(Part(SpendKey(f"{RATE}{whose}/calls", 0, FOREVER), limits.calls, "calls"))
     return found
