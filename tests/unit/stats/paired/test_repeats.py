@@ -45,7 +45,9 @@ def test_one_answer_shows_nothing_and_equal_answers_need_no_other() -> None:
 
 
 def test_flaky_items_pass_sometimes() -> None:
-    found = list(flaky_items([[1, 1, 1], [0, 0, 0], [1, 0, math.nan], [math.nan, math.nan, math.nan]]))
+    missing = math.nan
+    passes = [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, missing], [missing, missing, missing]]
+    found = list(flaky_items(passes))
     assert [(each.item, each.passes, each.repeats) for each in found] == [(2, 1, 2)]
     assert 0 < found[0].interval.low < 0.5 < found[0].interval.high < 1
 
