@@ -42,3 +42,10 @@ class Completion(msgspec.Struct, kw_only=True):
     first_token_ms: float = 0.0
     latency_ms: float = 0.0
     attempts: int = 1
+    """At this endpoint."""
+    failed: Sequence[str] = ()
+    """Kinds of the attempts before, such as "timeout": the endpoint may bill those that it was sent."""
+    size: int = 0
+    """UTF-8 bytes of the text, refusal and arguments of tools, over all choices."""
+    raw: bytes = b""
+    """The body as it came; empty for a stream."""
