@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from trimtab import units
 from trimtab.policy.llm.rates import Rate, SpendLimit
@@ -14,6 +15,17 @@ from trimtab.policy.values import Bytes, Confidence, Duration, Share
 SECOND, MINUTE, HOUR, DAY = (units.MICROS[unit] for unit in ("s", "m", "h", "d"))
 Kept = Literal["full", "masked", "hash"]
 Purpose = Literal["serve", "shadow", "judge", "eval", "tune"]
+
+
+def _compiles(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"'{text}' is no regular expression: {error}") from None
+    return text
+
+
+Expression = Annotated[str, AfterValidator(_compiles)]
 
 
 class KeptText(Section):
@@ -26,6 +38,18 @@ class KeptText(Section):
     """The same in spans; not more than `messages`."""
     keep: Duration = 30 * DAY
     """How long text is kept; the numbers of a turn stay as long as the prediction log keeps them."""
+    key: str | None = None
+    """Name of the secret that text, users and conversations are hashed with; left out, a key that the project makes."""
+
+    @model_validator(mode="after")
+    def _traces_are_stricter(self) -> KeptText:
+        order = ("full", "masked", "hash")
+        if order.index(self.traces) < order.index(self.messages):
+            raise ValueError(
+                f"traces: {self.traces} would show more than messages: {self.messages}; expected {self.messages} or "
+                f"{' or '.join(order[order.index(self.messages) + 1 :]) or self.messages}"
+            )
+        return self
 
 
 class Redaction(Section):
@@ -40,7 +64,7 @@ class Redaction(Section):
         "secret",
     ]
     """Kinds that are found by form and check digits."""
-    patterns: list[str] = []
+    patterns: list[Expression] = []
     """Further regular expressions."""
     outbound: bool = False
     """Whether answers to clients are masked, too; streams are then delayed by 64 characters."""
