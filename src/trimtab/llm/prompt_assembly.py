@@ -170,9 +170,7 @@ def _variables(prompt: Prompt, file: PromptFile) -> dict[str, VariableSpec]:
         if name in known:
             continue
         if listed:
-            raise DefinitionError(
-                f"{place}: unknown variable '{name}'.{nearest(name, known)} Known ones stand in `variables`"
-            )
+            raise DefinitionError(f"{place}: `variables` has no '{name}'.{nearest(name, known)}")
         known[name] = VariableSpec()
     for name in needed - known.keys():
         if listed:
@@ -181,10 +179,6 @@ def _variables(prompt: Prompt, file: PromptFile) -> dict[str, VariableSpec]:
                 f"{nearest(name, known)}"
             )
         known[name] = VariableSpec()
-    for name in known:
-        if name not in used and name not in needed:
-            place = file.place("variables", name)
-            raise DefinitionError(f"{place}: the text does not use the variable '{name}'.{nearest(name, used)}")
     systems = [number for number, message in enumerate(file.messages) if message.role == "system"]
     for name, place in (each for number in systems for each in file.used_in(number).items()):
         if not known[name].trusted:
@@ -192,6 +186,10 @@ def _variables(prompt: Prompt, file: PromptFile) -> dict[str, VariableSpec]:
                 f"{place}: the variable '{name}' stands in a system message and is not trusted: a client could give "
                 f"orders with it. Move it into a user message, or write variables: {{ {name}: {{ trusted: true }} }}"
             )
+    for name in known:
+        if name not in used and name not in needed:
+            place = file.place("variables", name)
+            raise DefinitionError(f"{place}: the text does not use the variable '{name}'.{nearest(name, used)}")
     return known
 
 

@@ -11,14 +11,20 @@ from trimtab.app.project.definitions_file import DEFINITIONS, load_definitions
 from trimtab.app.project.policy_kpi_definitions import with_policy_kpis
 from trimtab.definitions.arguments import trainer_parameters
 from trimtab.definitions.collection import Definitions
+from trimtab.definitions.llm.evaluators import Evaluator
 from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
+from trimtab.llm.prompt_assembly import assemble
 from trimtab.metric_catalog import BY_TASK, METRICS, MONEY, Task, fitting, of_models
 from trimtab.places import of_function
 from trimtab.policy.model import YAML, Policy
 from trimtab.policy.reader import line_of, read_policy
 
 POLICY = "trimtab.yaml"
+OF_PROMPT = "prompt:"
+"""Begins the scope of a budget of one prompt."""
+OF_JUDGE = "judge:"
+"""Begins the metric of a judge."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,37 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
     _check_tasks(where, policy, [each.task for each in definitions.served.values()])
     _check_parameters(where, policy, list(definitions.models.values()))
     _check_pairs(where, policy, list(definitions.models.values()))
+    with definitions.placed():
+        _check_prompts(folder, definitions)
+    _check_llm(where, policy, definitions)
+
+
+def _check_prompts(folder: Path, definitions: Definitions) -> None:
+    """Refuse prompts that cannot be sent, retrievers of unknown tables, and lists of words that are not there."""
+    for prompt in definitions.prompts.values():
+        assemble(prompt, definitions, folder)
+        for each in (found for run in prompt.evals for found in run.evaluators):
+            if isinstance(each, Evaluator) and each.file is not None and not each.file.is_file():
+                raise DefinitionError(f"{folder / each.place}: evaluator '{each.name}': there is no file {each.file}")
+    for retriever in definitions.retrievers.values():
+        if retriever.table not in definitions.sources:
+            raise DefinitionError(
+                f"Retriever '{retriever.name}': {DEFINITIONS} has no source '{retriever.table}'."
+                f"{nearest(retriever.table, definitions.sources)}"
+            )
+
+
+def _check_llm(where: Path, policy: Policy, definitions: Definitions) -> None:
+    """Refuse names in the section `llm` that definitions.py does not have."""
+    for scope in policy.llm.budgets:
+        if scope.startswith(OF_PROMPT):
+            name = scope.removeprefix(OF_PROMPT)
+            _expect_name(where, f"llm.budgets.{scope}", name, sorted(definitions.prompts), "prompt")
+    metric = policy.llm.promote.metric
+    if metric.startswith(OF_JUDGE):
+        _expect_name(where, "llm.promote.metric", metric.removeprefix(OF_JUDGE), sorted(definitions.judges), "judge")
+    if (endpoint := policy.llm.tune.endpoint) is not None:
+        _expect_name(where, "llm.tune.endpoint", endpoint, sorted(definitions.endpoints), "endpoint")
 
 
 def _expect_schema(where: Path, table: str, schema: str) -> None:
