@@ -68,6 +68,8 @@ class AnswerStream:
         self._ends = ends
         self._between = between
         self._has_token = False
+        self._asked_at: float | None = None
+        """When the caller asked for what follows the last event with data: its own pauses do not count."""
         self.headers = connection.headers
         self.attempts = attempts
         self.failed = failed
@@ -88,13 +90,18 @@ class AnswerStream:
 
     async def __anext__(self) -> StreamEvent:
         if not self._ready and not self._ended and self._failure is None and self._connection is not None:
-            quiet = self._loop.time() + self._between
+            if self._asked_at is None:
+                self._asked_at = self._loop.time()
+            quiet = self._asked_at + self._between
             self._connection.deadline = min(quiet, self._ends)
             limit = "llm.timeouts.between_tokens" if quiet < self._ends else "llm.timeouts.total"
             while not self._ready and not self._ended and self._failure is None:
                 await self._read(limit)
         if self._ready:
-            return self._ready.popleft()
+            found = self._ready.popleft()
+            if found.data is not None:
+                self._asked_at = None
+            return found
         if self._failure is not None:
             raise self._failure
         raise StopAsyncIteration
@@ -110,6 +117,7 @@ class AnswerStream:
     def close(self) -> None:
         """Hang up at once, unless the answer has ended."""
         self._leave(lambda connection: connection.close())
+        self._ready.clear()
         self._ended = True
 
     async def _read(self, limit: str) -> None:

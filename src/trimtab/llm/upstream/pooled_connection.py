@@ -54,6 +54,7 @@ class PooledConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._unread = 0
         self._until_close = False
+        self._keeps_alive = False
 
     @property
     def is_open(self) -> bool:
@@ -63,7 +64,7 @@ class PooledConnection(asyncio.Protocol):
     @property
     def may_stay(self) -> bool:
         """Whether another request can follow the one that was answered."""
-        return self.is_open and self.is_complete and not self._until_close and self._parser.should_keep_alive()
+        return self.is_open and self.is_complete and self._keeps_alive
 
     def send(self, *parts: bytes) -> None:
         """Send a request whole, in one write."""
@@ -178,6 +179,7 @@ class PooledConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.has_head:
             self.is_complete = True
+            self._keeps_alive = not self._until_close and self._parser.should_keep_alive()
 
     # waiting
 
