@@ -24,6 +24,7 @@ from trimtab.app.loop.steering import Steering
 from trimtab.app.project.console_process import ConsoleProcess
 from trimtab.app.project.ledger_checks import ledger_line, note_policy
 from trimtab.app.project.locks import only_loop
+from trimtab.app.project.loopback_process import LoopbackProcess
 from trimtab.app.project.process_files import Stop, is_running, send_signal, write_atomically
 from trimtab.app.project.requirements import require_packages, require_trainer
 from trimtab.app.project.workspace import Workspace
@@ -168,6 +169,9 @@ def _run(
     for model in workspace.project.definitions.models.values():
         require_trainer(workspace.project, model)
     own = True
+    loopback = LoopbackProcess(workspace)
+    if (provider := loopback.start()) is not None:
+        say(f"loopback {provider.url}; it stands in for a language model, and is none")
     if gateway is not None:
         found, adopted = gateway.start()
         own = gateway.is_own(found)
@@ -188,6 +192,7 @@ def _run(
         while not stop():
             if gateway is not None:
                 gateway.watch()
+            loopback.watch()
             ingestion.watch()
             if console is not None:
                 console.watch()
@@ -222,6 +227,8 @@ def _run(
         alerts.stop()
         ingestion.stop()
         left = None if gateway is None else gateway.stop()
+        if left is None:
+            loopback.stop()
         still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
         with suppress(StoreError):
             say(ledger_line(workspace))

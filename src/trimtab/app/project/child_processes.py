@@ -14,6 +14,8 @@ APPRISE = (sys.executable, "-P", "-m", "trimtab.app.alerts.apprise_program")
 ALIASES = (sys.executable, "-m", "trimtab.app.rollout.aliases")
 READER = (sys.executable, "-m", "trimtab.app.overviews.reads.reader_program")
 
+LOOPBACK = (sys.executable, "-m", "trimtab.llm.loopback")
+
 
 class AliasOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Whose aliases to set. It comes on standard input: an environment may hold passwords."""

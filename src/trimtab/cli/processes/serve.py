@@ -14,6 +14,7 @@ from trimtab import settings
 from trimtab.app.gateway.bucket_model import fetch_model
 from trimtab.app.gateway.configuration import gateway_config, running_gateway, url_of
 from trimtab.app.gateway.standalone import StandaloneOptions, refuse_public, standalone_config
+from trimtab.app.project.loopback_process import loopback_beside
 from trimtab.cli.context import Context, Verbs
 from trimtab.errors import UsageError
 from trimtab.metric_catalog import ModelTask
@@ -78,7 +79,8 @@ def serve(
             raise UsageError(f"these options go with a PATH, a project says so in its trimtab.yaml: {alone}")
         config = gateway_config(context.workspace, host=host, port=port, workers=workers, grpc_port=grpc_port)
         _tell_of_another(config)
-        _run(config, contract, host, port)
+        with loopback_beside(context.workspace):
+            _run(config, contract, host, port)
         return
     if (tls_certificate is None) != (tls_key is None):
         raise UsageError("--tls-certificate and --tls-key go together")

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from trimtab.llm.loopback.loopback_server import LoopbackProvider
 from trimtab.llm.loopback.starting import RunningLoopback
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--announce", type=Path, help="file that the line is written to, too")
     given = parser.parse_args()
     try:
-        asyncio.run(_serve(given.port, given.seed, given.announce))
+        uvloop.run(_serve(given.port, given.seed, given.announce))
     except OSError as error:
         parser.exit(3, f"--port {given.port}: {error.strerror}\n")
 

@@ -32,6 +32,9 @@ class EndpointPool:
             shown = "it names a user" if parts.username is not None else f"'{url}'"
             raise DefinitionError(f"{where}: url: {shown}; expected one such as https://llm.example.com/v1")
         self.name = spec.name
+        self.url = url
+        self.is_lost = False
+        """Whether the last call got no connection."""
         self.takes_stream_options = True
         self._is_tls = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port or (443 if self._is_tls else 80)

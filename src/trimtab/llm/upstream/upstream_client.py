@@ -231,16 +231,17 @@ class Upstream:
                 return await once(failed), failed
             except UpstreamError as error:
                 error.attempts, error.failed = len(failed) + 1, failed
+                pool.is_lost = error.kind == "connect"
                 if pool.takes_stream_options and _refuses_stream_options(error):
                     pool.takes_stream_options = False
                     continue
-                pause = self._pause(error, len(failed))
+                pause = self.pause_before(error, len(failed))
                 if len(failed) + 1 >= most or pause is None or asyncio.get_running_loop().time() + pause >= ends:
                     raise
                 failed = (*failed, error.kind)
             await asyncio.sleep(pause)
 
-    def _pause(self, error: UpstreamError, before: int) -> float | None:
+    def pause_before(self, error: UpstreamError, before: int) -> float | None:
         """Return the seconds until the next attempt; None for an error that is not asked again."""
         kind = "connect" if error.kind == "cut" else error.kind  # before the first token it is one of connections
         if kind not in self._retry.on:
@@ -337,11 +338,15 @@ class Upstream:
             return None
 
     def _pool(self, endpoint: EndpointSpec) -> EndpointPool:
-        url = self._locate(endpoint)
-        key = (endpoint.name, url, endpoint.key, endpoint.concurrent)
+        """Return the connections of an endpoint, which is located once, and again when it could not be reached."""
+        key = (endpoint.name, endpoint.url, endpoint.key, endpoint.concurrent)
         found = self._pools.get(key)
-        if found is None:
+        if found is not None and not found.is_lost:
+            return found
+        url = self._locate(endpoint)
+        if found is None or found.url != url:
             found = self._pools[key] = EndpointPool(endpoint, url, self._tls)
+        found.is_lost = False
         return found
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from kit.loopback import QUEUES, asked, loopback, target
 from kit.waiting import wait_for
+from trimtab.bundle.prompt_spec import EndpointSpec
 from trimtab.llm.completion import Usage
 from trimtab.llm.loopback.starting import OpenLoopback
 from trimtab.llm.upstream.answer_stream import AnswerStream
@@ -299,6 +300,23 @@ def test_an_endpoint_that_is_away_is_a_failure_to_connect() -> None:
     with pytest.raises(UpstreamError, match="endpoint 'main': no connection") as raised:
         run(go)
     assert (raised.value.kind, raised.value.attempts, raised.value.sent) == ("connect", 2, False)
+
+
+def test_an_endpoint_is_located_again_when_it_could_not_be_reached(loopback: OpenLoopback) -> None:
+    located = []
+
+    def locate(endpoint: EndpointSpec) -> str:
+        located.append(endpoint.name)
+        return "http://127.0.0.1:9/v1" if len(located) == 1 else loopback.url
+
+    async def go(upstream: Upstream) -> None:
+        with pytest.raises(UpstreamError):
+            await upstream.complete(target("loopback"), asked("x"))
+        for _ in range(3):
+            await upstream.complete(target("loopback"), asked("x"))
+
+    run(go, locate=locate)
+    assert located == ["main"] * 2
 
 
 def test_the_text_of_an_error_is_kept_apart(loopback: OpenLoopback) -> None:
