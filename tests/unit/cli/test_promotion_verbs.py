@@ -112,6 +112,7 @@ def test_on_a_build_server_the_person_who_started_the_job_asks(tmp_path: Path, m
         (("--from", "local", "--to", "production"), "nothing serves for model 'delay' in local"),
         (("--from", "staging", "--to", "staging"), "staging cannot be promoted onto itself"),
         (("--to", "production", "--version", "7"), "environment staging: no bundle 'delay/7'"),
+        (("--env", "production"), "yet; run: trimtab promote --from staging --to production"),
     ],
 )
 def test_what_does_not_fit_is_told(tmp_path: Path, arguments: tuple[str, ...], error: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from kit.consoles import browser
+from kit.consoles import POLICY, browser, make_project
 from trimtab.app.gateway import tokens
 from trimtab.app.project.workspace import Workspace
+from trimtab.records.control import TriggerEvent, TriggerOutcome
+from trimtab.testing.judged import FIRST
 
 
 def test_the_page_and_the_api_say_the_same(workspace: Workspace) -> None:
@@ -59,3 +62,23 @@ def test_an_admin_makes_and_revokes_a_token(guarded: Workspace, secret_of: Calla
     assert client.post("/api/v1/tokens/ann/revocation", json=body, headers=headers).status_code == 200
     (ann,) = [each for each in tokens.statuses(guarded.metadata, guarded.clock) if each.token.name == "ann"]
     assert (ann.state, ann.token.role) == ("revoked", "approver")
+
+
+def test_triggers_are_listed_with_what_became_of_their_last_event(tmp_path: Path) -> None:
+    made = make_project(tmp_path, policy=f"{POLICY}triggers: {{ nightly: {{ on: schedule, cron: '15 3 * * *' }} }}\n")
+    page = browser(made).get("/system").text
+    assert "15 3 * * *" in page
+    assert "none yet" in page
+    event = TriggerEvent(
+        id="nightly/1", created_at=FIRST, name="nightly", key="1", cause="schedule", reason="it is time", by="schedule"
+    )
+    outcome = TriggerOutcome(
+        id="nightly/1/outcome", created_at=FIRST, name="nightly", event=event.id, state="skipped",
+        outcome="it cools down", fired_at=FIRST,
+    )  # fmt: skip
+    made.metadata.put(event)
+    made.metadata.put(outcome)
+    page = browser(made).get("/system").text
+    assert "it cools down" in page
+    assert "none yet" not in page
+    made.metadata.close()

@@ -41,15 +41,17 @@ class Rollouts:
         keep: int = 0,
         seen: int | None = None,
         admit: Callable[[Bundle], None] = lambda bundle: None,
+        first: str = "trimtab run",
     ) -> None:
         """inspect: raises for a bundle, given by id, whose files are not what was registered. admit: raises for a
         bundle that may not be brought into service here; a way back is not asked. keep: so many former
         champions stay as shadows. seen: number of the revision that the person who asks has seen; a change of another
-        one raises Outdated."""
+        one raises Outdated. first: the command that brings a first bundle into service."""
         self._seen = seen
         self._keep = keep
         self._inspect = inspect
         self._admit = admit
+        self._first = first
         self._metadata = metadata
         self._policy = policy
         self._model = model
@@ -242,7 +244,7 @@ class Rollouts:
     def _serving(self) -> Revision:
         now = self.current()
         if now is None:
-            raise ActionError(f"nothing serves for model '{self._model}' yet; run: trimtab run")
+            raise ActionError(f"nothing serves for model '{self._model}' yet; run: {self._first}")
         return now
 
     def _done(self, cause: str) -> Revision | None:
@@ -313,7 +315,7 @@ def open_rollouts(workspace: Workspace, model: str, *, seen: int | None = None) 
     policy = workspace.project.policy
     return Rollouts(
         workspace.metadata, policy.rollout, model, workspace.clock, inspect,
-        keep=policy.kept_shadows, seen=seen, admit=admit,
+        keep=policy.kept_shadows, seen=seen, admit=admit, first=first_command(workspace),
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from trimtab.app.overviews.system.storage import FolderSize, storage
 from trimtab.app.project.locks import LOOP, REPLAY, Holder, holder
 from trimtab.app.project.process_files import own_pid
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.trigger_list import ListedTrigger, trigger_list
 from trimtab.errors import NotFound, nearest
 from trimtab.records.alert_records import Alert
 from trimtab.records.serving import LogGap
@@ -147,6 +148,8 @@ class SystemOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Of the gateway."""
     processes: tuple[ProcessState, ...]
     models: tuple[ServedModel, ...]
+    triggers: tuple[ListedTrigger, ...]
+    """Of models that the reader may see."""
     gaps: tuple[LogGap, ...]
     next_gap: str | None
     lost_rows: int
@@ -174,6 +177,7 @@ def system_overview(workspace: Workspace, *, before: str | None = None, limit: i
         url=url_of(gateway) if gateway else None,
         processes=processes,
         models=models,
+        triggers=tuple(each for each in trigger_list(workspace) if all(map(workspace.shows, each.models))),
         gaps=tuple(gaps[:limit]),
         next_gap=gaps[limit - 1].id if len(gaps) > limit else None,
         lost_rows=sum(gap.rows for gap in gaps[:limit]),
