@@ -94,7 +94,7 @@ def stage_prompt(
             dataset=dataset,
             views=(),
             code_hash=spec.prompt_hash,
-            runtime=CHAT,
+            runtime="chat",
             model_file=PROMPT_FILE,
             feature_types=dict.fromkeys(TURN_CATEGORIES, "category"),
             feature_categories={**FLAGS, **(categories or {})},
