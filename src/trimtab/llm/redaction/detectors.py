@@ -38,6 +38,8 @@ def find(text: str, kinds: Sequence[str], patterns: Sequence[re.Pattern[str]] = 
     counts, for the whole of both.
     """
     plain = text if text.isascii() else text.translate(_AS_ASCII)
+    if "\\" in plain or "\x1b" in plain:
+        plain = _ESCAPE.sub(lambda escape: " " * len(escape[0]), plain)
     spans = [Found(*match.span(), CUSTOM) for pattern in patterns for match in pattern.finditer(text)]
     raw = plain.encode(errors="replace")
     few = len(raw) - len(raw.translate(None, b"0123456789")) < FEWEST_DIGITS and "::" not in plain
@@ -74,8 +76,11 @@ _AS_ASCII = str.maketrans(
 )
 """One character each, so that places in the text stay. What is invisible counts as a dash between digits."""
 
+_ESCAPE = re.compile(r"\\[bfnrt]|\x1b\[[0-9;]{0,16}[A-Za-z]")
+"""Line breaks in JSON, as arguments of tools have them, and colours of terminals: no part of the word that follows."""
+
 _HOST = re.compile(r"(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.){1,8}[^\W\d_]{2,24}")
-_LOCAL = re.compile(r"[\w.!#$&'*+/=?^`{|}~-]{1,64}\Z")
+_LOCAL = re.compile(r"[\w.'%+~-]{1,64}\Z")
 
 
 def _emails(text: str) -> Iterator[Span]:
@@ -84,7 +89,7 @@ def _emails(text: str) -> Iterator[Span]:
     for at in re.finditer("@|%40", text):
         host = _HOST.match(text, at.end())
         local = _LOCAL.search(text, max(0, at.start() - 64), at.start()) if host else None
-        if host and local and (given := local[0].lstrip(".'`*=/{|")):
+        if host and local and (given := local[0].lstrip(".'%~-")):
             yield at.start() - len(given), host.end()
 
 

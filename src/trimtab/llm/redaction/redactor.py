@@ -54,11 +54,12 @@ class Redactor:
         """Return the masks of a new turn."""
         return Masks(self)
 
-    def failed(self) -> None:
-        """Log that a detector has failed, once, without the text."""
+    def failed(self, error: Exception) -> None:
+        """Log that a detector has failed, once, without the text, which the error may quote."""
         if not self._warned:
             self._warned = True
-            logger.exception("a detector of llm.redact has failed; texts that it fails on are kept as hashes")
+            name = type(error).__name__
+            logger.error("a detector of llm.redact has failed (%s); texts that it fails on are kept as hashes", name)
 
     def hashed(self, text: str) -> Kept:
         """Return the hash of a text."""
@@ -80,16 +81,16 @@ class Masks:
         if mode == "masked":
             try:
                 return Kept("masked", self.masked(text), len(text))
-            except Exception:  # whatever a pattern of the policy raises: nothing of the text may be kept
-                self._redactor.failed()
+            except Exception as error:  # whatever a pattern of the policy raises: nothing of the text may be kept
+                self._redactor.failed(error)
         return self._redactor.hashed(text)
 
     def shown(self, text: str) -> str:
         """Return a text masked, for messages about errors; HIDDEN where a detector fails."""
         try:
             return self.masked(text)
-        except Exception:  # as above
-            self._redactor.failed()
+        except Exception as error:  # as above
+            self._redactor.failed(error)
             return HIDDEN
 
     def masked(self, text: str) -> str:
@@ -136,8 +137,8 @@ class StreamMask:
             return ""
         try:
             spans = self._redactor.found(self._text)
-        except Exception:  # whatever a pattern of the policy raises
-            self._redactor.failed()
+        except Exception as error:  # whatever a pattern of the policy raises
+            self._redactor.failed(error)
             spans = [Found(self._sent, len(self._text), "hidden")]
         parts: list[str] = []
         for start, end, kind in spans:

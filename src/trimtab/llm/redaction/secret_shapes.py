@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 _SHAPES = {
-    "sk-": r"[A-Za-z0-9_-]{16,}",  # OpenAI, Anthropic, OpenRouter
+    "sk-": r"(?:(?<![A-Za-z0-9]sk-)|(?=[A-Za-z_-]*[0-9]))[A-Za-z0-9_-]{16,}",  # OpenAI, Anthropic; not "task-force"
     **dict.fromkeys(("sk_live_", "sk_test_", "pk_live_", "pk_test_", "rk_live_", "rk_test_"), r"[A-Za-z0-9]{10,}"),
     "whsec_": r"[A-Za-z0-9]{16,}",  # Stripe, as are those before
     **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"[A-Za-z0-9]{16,}"),
@@ -38,7 +38,7 @@ _SHAPES = {
     "-----BEGIN ": r"[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]{1,60}-----|\Z)",
 }
 """What a secret begins with, and what follows."""
-_OF_SHAPE = [(start, re.compile(r"(?<![A-Za-z0-9])" + re.escape(start) + rest)) for start, rest in _SHAPES.items()]
+_OF_SHAPE = [(start, re.compile(re.escape(start) + rest)) for start, rest in _SHAPES.items()]
 _IN_URL = re.compile(r"://[^\s/:@]{0,100}:([^\s/@]{1,200})@")
 
 _VALUE = r"[\"'`]?([^\s\"'`,;<>]{4,200})"
@@ -70,9 +70,11 @@ _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 LEAST_BITS, LEAST_CHANGES = 3.5, 0.35
 """Entropy a character, and share of neighbours of other classes (lower, upper, digit), from which text is random.
 
-Of 24 random characters of base64, 99 % have more of both; words in camel case have fewer changes.
+Of 24 random characters of base64, 99 % have more of both.
 """
 LEAST_BITS_HEX = 2.8
+_LOWER, WORD_CHARS = re.compile("[a-z]+"), 3.0
+"""Runs of small letters have 1.7 on average at random; where they have more, the text is made of words."""
 SEEN = 200
 """Characters of a long text that are looked at."""
 
@@ -110,7 +112,9 @@ def is_random(text: str) -> bool:
     if not {"a", "A", "0"} <= set(classes):
         return False
     changes = sum(a != b for a, b in pairwise(classes)) / (len(text) - 1)
-    return changes >= LEAST_CHANGES and bits(text) >= LEAST_BITS
+    words = _LOWER.findall(text)
+    is_words = sum(map(len, words)) / len(words) >= WORD_CHARS
+    return not is_words and changes >= LEAST_CHANGES and bits(text) >= LEAST_BITS
 
 
 def bits(text: str) -> float:
