@@ -19,6 +19,8 @@ from trimtab.errors import StoreError
 
 FILE = "redaction.key"
 KEY_BYTES = 32
+TURN = "chatcmpl-"
+RANDOM_BYTES, TAG_CHARS = 12, 16
 SHOWN_CHARS = 32
 """Hexadecimal characters of the hash of a name: 128 bits."""
 
@@ -41,6 +43,19 @@ class ProjectKey:
     def of_name(self, kind: str, name: str) -> str:
         """Return the hash of a user, a conversation or the like; equal names of other kinds have other hashes."""
         return self.of_text(f"{kind}\0{name}")[:SHOWN_CHARS]
+
+    def turn_id(self, tenant: str) -> str:
+        """Return a new id of a turn, which says for which tenant it was made to those who have the key."""
+        random = secrets.token_hex(RANDOM_BYTES)
+        return f"{TURN}{random}{self._tag(random, tenant)}"
+
+    def issued(self, turn: str, tenant: str) -> bool:
+        """Return True if an id was made for a tenant."""
+        random = turn[len(TURN) : len(TURN) + 2 * RANDOM_BYTES]
+        return hmac.compare_digest(turn.encode(), f"{TURN}{random}{self._tag(random, tenant)}".encode())
+
+    def _tag(self, random: str, tenant: str) -> str:
+        return self.of_text(f"turn\0{tenant}\0{random}")[:TAG_CHARS]
 
 
 def project_key(root: Path, secret: str | None = None) -> ProjectKey:

@@ -3,7 +3,7 @@
 late            taken, however long after the prediction; `known_at` says when the outcome became known
 repeated        the same label again: taken, without a second effect
 contradictory   another label for the same prediction: both stay in the log, the one with the latest known_at counts
-unknown id      taken: no worker knows all ids (docs/decisions/0012)
+unknown id      taken: no worker knows all ids (docs/decisions/0012); that of a turn of another tenant is refused
 invalid         refused, and with it everything that came in the same request
 """
 
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from trimtab import timestamps
-from trimtab.metric_catalog import Task
+from trimtab.metric_catalog import CHAT, Task
 from trimtab.serving.requests import MAX_ID, Refused, control, shown
 from trimtab.stores.predictions import label_rule
 from trimtab.tasks import RULES, numbers_of_classes
@@ -41,6 +42,16 @@ class Label(msgspec.Struct, gc=False):
     known_at: int | None
     model: str | None = None
     """Of the prediction, where the label names it."""
+    name: str | None = None
+    """Of a label of a turn: thumbs, edited, judge:NAME@VERSION or human:NAME."""
+    value: object = None
+    """Of a named label, as it came; `label` is then how bad that is."""
+    rater: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What several labels must have in common for one of them to count."""
+        return self.id if self.name is None else f"{self.id}\0{self.name}\0{self.rater or ''}"
 
     def check(self, task: Task, classes: Sequence[str] = ()) -> None:
         """Raise BadLabels when the label is none of the task's."""
@@ -55,6 +66,8 @@ class Label(msgspec.Struct, gc=False):
         may be another one: a class that is new to all versions. That of a named class of a binary model becomes 0 or 1
         (`numbers_of_classes`).
         """
+        if task == CHAT or self.name is not None:
+            return self._wrong_for_turn(task)
         rules, label = RULES[task], self.label
         name = label if isinstance(label, str) else str(int(label)) if label.is_integer() else ""
         if rules.by_class:
@@ -71,6 +84,17 @@ class Label(msgspec.Struct, gc=False):
             self.label = number
         elif isinstance(label, str) or (rules.has_threshold and label not in (0.0, 1.0)):
             return expected(self.index, "label", label, rules.expected)
+        return None
+
+    def _wrong_for_turn(self, task: Task) -> Wrong | None:
+        if task != CHAT:
+            return expected(self.index, "name", self.name, "none: only turns of prompts have labels of several names")
+        if self.name is None or label_rule.NAME.fullmatch(self.name) is None:
+            return expected(self.index, "name", self.name, label_rule.EXPECTED_NAME)
+        try:
+            self.label = label_rule.badness(self.name, self.value)
+        except ValueError as error:
+            return expected(self.index, "value", self.value, str(error))
         return None
 
 
@@ -125,7 +149,8 @@ class Recent:
         for label in labels:
             count += 1
             known_at = now if label.known_at is None else label.known_at
-            before = seen.get(label.id) or self._labels.get(label.id)
+            key = label.key
+            before = seen.get(key) or self._labels.get(key)
             if before is not None:
                 if before[0] == label.label:
                     repeated += 1
@@ -135,7 +160,7 @@ class Recent:
                     contradicting += 1
             fresh.append(label)
             if before is None or label_rule.replaces(known_at, before[1]):
-                seen[label.id] = (label.label, known_at)
+                seen[key] = (label.label, known_at)
         return fresh, Outcome(count, repeated, contradicting), seen
 
     def keep(self, seen: dict[str, tuple[float | str, int]]) -> None:
@@ -148,12 +173,21 @@ class Recent:
 
 
 def read_label(index: int, item: dict[str, Any]) -> Label | Wrong:
-    """Return a label from its fields id, label, known_at and model, or what is wrong with it."""
+    """Return a label from its fields id, label, known_at and model, or what is wrong with it.
+
+    A label of a turn has name, value and rater in the place of label.
+    """
     name, label, model = item.get("id"), item.get("label"), item.get("model")
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_ID + 20:
         return expected(index, "id", name, "the id of a prediction")
     if (found := control(name)) is not None:
         return expected(index, "id", name, f"no control characters, such as {found}")
+    named, value, rater = item.get("name"), item.get("value", label), item.get("rater")
+    for field, text in (("name", named), ("rater", rater)):
+        if text is not None and (not isinstance(text, str) or not 1 <= len(text) <= MAX_ID or control(text)):
+            return expected(index, field, text, f"text of 1 to {MAX_ID} characters")
+    if named is not None:
+        label, value = 0.0, _number_of(value)
     if isinstance(label, str):
         if not 1 <= len(label) <= MAX_ID or control(label) is not None:
             return expected(index, "label", label, f"a number, or the name of a class, of 1 to {MAX_ID} characters")
@@ -168,7 +202,14 @@ def read_label(index: int, item: dict[str, Any]) -> Label | Wrong:
     if told is not None and known_at is None:
         what = "ISO 8601 text or microseconds since 1970 as an integer"
         return expected(index, "known_at", told, what + timestamps.hint(told))
-    return Label(index, name, label, known_at, model)
+    return Label(index, name, label, known_at, model, named, value, rater)
+
+
+def _number_of(value: object) -> object:
+    """Return the number that a text of a CSV holds, or the value as it is."""
+    with suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value
 
 
 def expected(index: int, field: str, value: object, what: str) -> Wrong:

@@ -16,6 +16,7 @@ from trimtab import timestamps
 from trimtab.bundle.spec import Spec
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import UsageError
+from trimtab.metric_catalog import CHAT
 from trimtab.serving.core.batching import BATCH_ROWS, BatchScheduler
 from trimtab.serving.core.column_checks import Expectations
 from trimtab.serving.core.column_errors import check_absent, check_timestamp
@@ -35,6 +36,7 @@ from trimtab.serving.requests import Explanation, InferenceRequest, InferenceRes
 from trimtab.serving.telemetry.traces import current
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.contract import PREDICTION_FIELDS, Predictions
+from trimtab.stores.predictions.label_rule import source
 from trimtab.tasks import RULES
 
 IDS_AT_ONCE = 256
@@ -174,6 +176,9 @@ class Gateway:
         }
         if by_class:
             columns["class_name"] = [label.label for label in labels]
+        if table.spec.task == CHAT:
+            names = [label.name or "" for label in labels]
+            columns |= {"name": names, "source": list(map(source, names)), "rater": [label.rater for label in labels]}
         try:
             await self.journal.labels(columns)
         except UsageError as error:

@@ -3,6 +3,9 @@
 POST /v2/models/{model}/feedback    of one model: {"id", "label", "known_at"?} or {"labels": [...]}
 POST /v2/feedback                   of any model: each label names its model, unless a header does or only one is served
 
+Labels of turns of a prompt are {"id", "name", "value", "rater"?, "known_at"?}, such as name "thumbs" and value "down".
+Only the tenant whose turn it was may label it.
+
 Either all labels of a request are taken or none; if the log fails between two models, those of the first may be in it.
 Sending them again has no effect. core/feedback.py says what a label must hold and how repeated labels are treated.
 """
@@ -10,7 +13,9 @@ Sending them again has no effect. core/feedback.py says what a label must hold a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import Annotated, Any
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -22,24 +27,43 @@ from trimtab.serving.endpoints import JSON, Answer, Call, Content, Description, 
 from trimtab.serving.protocols.json_text import read
 from trimtab.serving.protocols.mlflow import csv_body
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused, shown
+from trimtab.stores.predictions import label_rule
+
+if TYPE_CHECKING:
+    from trimtab.llm.redaction.project_key import ProjectKey  # gateways of models do not load it
 
 CSV = "text/csv"
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 MOST_LABELS = 10_000
 """Most labels of one request: they are decoded and logged in one step, which blocks others for some 20 ms."""
-KINDS = {"id": "text", "model": "text", "label": "boolean", "known_at": "time"}
+KINDS = {
+    "id": "text",
+    "model": "text",
+    "label": "boolean",
+    "known_at": "time",
+    "name": "text",
+    "value": "text",
+    "rater": "text",
+}
 """Types of the columns of a CSV; labels may be booleans or numbers."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-class LabelBody(msgspec.Struct):
-    """One label: a number, or the name of a class. known_at: ISO 8601 text or microseconds since 1970; None: now."""
+class LabelBody(msgspec.Struct, omit_defaults=True):
+    """One label: a number, or the name of a class. known_at: ISO 8601 text or microseconds since 1970; None: now.
+
+    That of a turn of a prompt has name (thumbs, edited, judge:NAME@VERSION, human:NAME), value (up or down, pass or
+    fail, a number from 0 to 1) and rater in the place of label.
+    """
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID + 20)]
-    label: float | str
+    label: float | str | None = None
     known_at: str | int | None = None
     model: str | None = None
+    name: str | None = None
+    value: float | str | bool | None = None
+    rater: str | None = None
 
 
 class LabelsBody(msgspec.Struct):
@@ -55,8 +79,8 @@ class Invalid(msgspec.Struct):
     invalid: list[Wrong]
 
 
-def routes(gateway: Gateway) -> list[Route]:
-    """Return the routes that take labels."""
+def routes(gateway: Gateway, key: ProjectKey | None = None) -> list[Route]:
+    """Return the routes that take labels. key: of a gateway of prompts, which its ids of turns were made with."""
     recent: defaultdict[str, Recent] = defaultdict(Recent)
 
     async def of_model(call: Call) -> Answer:
@@ -75,6 +99,8 @@ def routes(gateway: Gateway) -> list[Route]:
         except BadLabels as bad:
             gateway.metrics.refuse(400)
             return Answer(400, _encode(Invalid(str(bad), list(bad.wrong[:MOST_NAMED]))), JSON)
+        if key is not None:
+            _of_tenant(key, call.client or "", by_model.values())
         now = to_micros(gateway.clock.now())
         accepted = repeated = contradicting = 0
         unknown = Counter[str]()
@@ -151,11 +177,21 @@ def _lines(body: bytes) -> list[Any]:
 
 def _csv(body: bytes) -> list[Any]:
     table: InferenceRequest = csv_body.decode(body, KINDS, MOST_LABELS)
-    missing = [name for name in ("id", "label") if name not in table.columns]
+    needed = ("id", "name", "value") if "name" in table.columns else ("id", "label")
+    missing = [name for name in needed if name not in table.columns]
     if missing:
-        raise Refused(400, f"malformed CSV: column '{missing[0]}' is missing; expected id,label,known_at")
+        raise Refused(400, f"malformed CSV: column '{missing[0]}' is missing; expected {','.join(needed)},known_at")
     names = [name for name in KINDS if name in table.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*[table.columns[name] for name in names], strict=True)]
+
+
+def _of_tenant(key: ProjectKey, tenant: str, labels: Iterable[Iterable[Label]]) -> None:
+    """Raise Refused (404) for an id that is none of a tenant's turns; hash who rated."""
+    for label in chain.from_iterable(labels):
+        if not key.issued(label.id, tenant):
+            raise Refused(404, f"labels[{label.index}].id is {shown(label.id)}; this token asked for no such turn")
+        if label.rater is not None and label_rule.source(label.name or "") == "user":
+            label.rater = key.of_name("user", label.rater)
 
 
 def _sorted(gateway: Gateway, labels: list[Label], model: str | None) -> dict[str, list[Label]]:
