@@ -24,6 +24,7 @@ from trimtab.clock import Clock, SystemClock, from_micros, to_micros
 from trimtab.errors import StoreError
 from trimtab.llm.completion import UsageKind
 from trimtab.llm.money.lease_recovery import add_ended, recover
+from trimtab.llm.money.leases import Hold, Lease, Waiter, ask_for
 from trimtab.llm.money.spend_scopes import (
     SECOND,
     BudgetExceeded,
@@ -36,7 +37,6 @@ from trimtab.llm.money.spend_scopes import (
 from trimtab.stores.spend.contract import (
     FOREVER,
     RATE,
-    Ask,
     Booking,
     Granted,
     OwnerGone,
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MONEY_SHARE, RATE_SHARE = 100, 20
-"""A lease is one part in so many of its limit, or what waiting calls need."""
 BOOK_EVERY_S = 0.5
 """Longest time between the end of a call and its booking in the store."""
 IDLE_S = 2.0
@@ -64,60 +62,6 @@ RENEW_EVERY_S, UNSURE_AFTER_S = 60.0, 600.0
 RECOVER_EVERY_S = 10.0
 SOON_S = 1.0
 """When to try again where only calls in flight hold the rest."""
-
-
-class Lease:
-    """What this process may still spend of one row, and what it has not booked."""
-
-    __slots__ = ("calls", "cap", "few", "flying", "free", "held", "key", "size", "spent", "touched", "used")
-
-    def __init__(self, part: Part) -> None:
-        self.key = part.key
-        self.limit(part.cap)
-        self.free = self.flying = self.used = self.calls = 0
-        """used: settled and not booked. calls: how many are in flight."""
-        self.spent = self.held = 0
-        """Of the row, when the store was last asked."""
-        self.few = False
-        """Whether the row is near its cap."""
-        self.touched = 0.0
-
-    def limit(self, cap: int | None) -> None:
-        """Set the limit. Of a row that had none, what is in flight is held from the next booking on."""
-        self.cap = cap
-        self.size = 0 if cap is None else cap // (RATE_SHARE if is_rate(self.key) else MONEY_SHARE)
-
-    @property
-    def left(self) -> int:
-        """What is left of the cap, as far as this process knows."""
-        return max(0, (self.cap or 0) - self.spent - self.held + max(0, self.free))
-
-
-class Hold:
-    """What a call holds until it is settled or released."""
-
-    __slots__ = ("ended", "opened", "owner", "taken", "wanted")
-
-    def __init__(self, opened: Opened, wanted: list[tuple[Part, int]]) -> None:
-        self.opened, self.wanted = opened, wanted
-        self.taken: list[tuple[Lease, int, Part]] = []
-        self.ended = False
-        self.owner = ""
-
-    @property
-    def id(self) -> str:
-        """Id of the turn; with an apostrophe where another call in flight has the same."""
-        return self.opened.id
-
-
-class _Waiter:
-    """A call whose leases do not suffice."""
-
-    __slots__ = ("future", "hold", "started")
-
-    def __init__(self, hold: Hold) -> None:
-        self.hold, self.started = hold, False
-        self.future: Future[Hold] = Future()
 
 
 class Ledger:
@@ -153,7 +97,7 @@ class Ledger:
         self._dirty: set[Lease] = set()
         self._open: dict[str, Hold] = {}
         self._ended: list[tuple[Opened, Ended]] = []
-        self._waiting: list[_Waiter] = []
+        self._waiting: list[Waiter] = []
         self._wishes: set[SpendKey] = set()
         self._pending: Booking | None = None
         """A booking whose write may have failed: it is written again before anything else."""
@@ -356,8 +300,8 @@ class Ledger:
         lease.touched = now
         return lease
 
-    def _wait_for(self, hold: Hold) -> _Waiter:
-        waiter = _Waiter(hold)
+    def _wait_for(self, hold: Hold) -> Waiter:
+        waiter = Waiter(hold)
         self._wait_again(waiter)
         return waiter
 
@@ -385,7 +329,7 @@ class Ledger:
             self._ended.append((hold.opened, line))
             self._journal.write(line)
 
-    def _lease(self, waiting: Sequence[_Waiter], wishes: set[SpendKey]) -> None:
+    def _lease(self, waiting: Sequence[Waiter], wishes: set[SpendKey]) -> None:
         """Lease what waiting calls need, and give it to them in their order."""
         now = time.monotonic()
         needs: dict[SpendKey, list[int]] = {key: [] for key in wishes if key in self._leases}
@@ -394,7 +338,9 @@ class Ledger:
                 if part.cap is not None:
                     self._lease_of(part, now)
                     needs.setdefault(part.key, []).append(amount)
-            asks = [ask for key, amounts in needs.items() if (ask := _ask(self._leases[key], amounts, key in wishes))]
+            asks = [
+                ask for key, amounts in needs.items() if (ask := ask_for(self._leases[key], amounts, key in wishes))
+            ]
             self._dirty |= {self._leases[ask.key] for ask in asks}  # the next booking says what is leased
         granted = self._store.lease(self._journal.owner, asks, at=self._now(), host=self._host) if asks else {}
         self._renewed = time.monotonic()
@@ -410,7 +356,7 @@ class Ledger:
         for waiter in waiting:
             self._give(waiter, granted, short)
 
-    def _give(self, waiter: _Waiter, granted: dict[SpendKey, Granted], short: set[SpendKey]) -> None:
+    def _give(self, waiter: Waiter, granted: dict[SpendKey, Granted], short: set[SpendKey]) -> None:
         if not waiter.started and not waiter.future.set_running_or_notify_cancel():
             return
         waiter.started = True
@@ -427,7 +373,7 @@ class Ledger:
         else:  # another call was faster
             self._wait_again(waiter)
 
-    def _wait_again(self, waiter: _Waiter) -> None:
+    def _wait_again(self, waiter: Waiter) -> None:
         with self._lock:
             self._waiting.append(waiter)
         self._wake.set()
@@ -494,17 +440,3 @@ class Ledger:
         if not (spent or leases or totals) and now - self._renewed < RENEW_EVERY_S:
             return None
         return Booking(number=self._number + 1, place=place, spent=spent, leases=leases, totals=totals)
-
-
-def _ask(lease: Lease, amounts: Sequence[int], wished: bool) -> Ask | None:
-    """Return what to ask of a lease's row; None where it suffices."""
-    left, needs = lease.free, []
-    for amount in amounts:
-        need = amount - left
-        left = max(0, left - amount) if need <= 0 else 0
-        if need > 0:
-            needs.append(need)
-    if not needs and not wished:
-        return None
-    assert lease.cap is not None
-    return Ask(lease.key, lease.cap, tuple(needs), lease.size)

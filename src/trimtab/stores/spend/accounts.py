@@ -270,6 +270,8 @@ class _Accounts:
 class SqliteSpend(_Accounts):
     """Rows in a SQLite file on a local disk. Open it after a fork, not before."""
 
+    PRAGMAS = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
+
     def __init__(self, path: Path) -> None:
         """Open a file, creating it when it is missing. Raises StoreError."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,8 +280,8 @@ class SqliteSpend(_Accounts):
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
+            for pragma in self.PRAGMAS:
+                self._connection.execute(pragma)
         super().__init__()
 
     @contextmanager
