@@ -183,8 +183,10 @@ class World:
 
 def let_go(journal: TurnJournal) -> None:
     """Close the files of a process as the system does."""
-    os.close(journal._file)
-    os.close(journal._lock)
+    if journal._file >= 0:
+        os.close(journal._file)
+        os.close(journal._lock)
+        journal._file = -1
 
 
 def run(world: World, steps: int) -> None:
