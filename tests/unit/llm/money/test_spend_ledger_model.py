@@ -310,6 +310,23 @@ def test_a_process_of_another_machine_that_is_silent_for_long_is_taken_for_dead(
     silent.close()
 
 
+def test_a_lease_whose_answer_was_lost_is_given_back(tmp_path: Path) -> None:
+    world = World(tmp_path, Random(1))
+    ledger, granted = world.ledger(0), MortalStore.lease
+
+    def lost(*args: Any, **named: Any) -> None:
+        granted(*args, **named)
+        raise StoreError("the connection is lost")
+
+    with mock.patch.object(MortalStore, "lease", lost), pytest.raises(StoreError, match="lost"):
+        world.reserve(0, 15, 10)
+    assert [account.held for account in world.accounts() if account.key.scope == "project"] == [20]
+    with mock.patch.object(spend_ledger, "BOOK_EVERY_S", 0.0):
+        ledger.step()
+    assert [account.held for account in world.accounts()] == [0] * len(world.accounts())
+    ledger.close()
+
+
 def _micros(at: datetime) -> int:
     return int(at.timestamp() * 1e6)
 
