@@ -37,6 +37,19 @@ TURN_TEXTS = ("model_reported", "language", "topic", "topic_distance", "answer_t
 """Features that monitoring adds from the kept text of a turn and from its other columns; the gateway logs NaN.
 model_reported, language, topic and answer_topic are categories."""
 TURN_FEATURES = (*TURN_NUMBERS, *TURN_TEXTS)
+TURN_INPUTS = ("input_tokens", "cached_share", "turn", "documents", "language", "topic", "topic_distance")
+"""Those that say what was asked. The others are what came back."""
+TURN_ANSWERS = (
+    "output_tokens",
+    "tool_calls",
+    "refused",
+    "format_ok",
+    "cut",
+    "model_reported",
+    "answer_topic",
+    "answer_distance",
+)
+"""Those that say what was answered, as the score does of a model. Time and cost of a turn are operations."""
 TURN_CATEGORIES = ("refused", "format_ok", "cut", "model_reported", "language", "topic", "answer_topic")
 
 

@@ -5,8 +5,8 @@ directions (latent semantic analysis, Deerwester et al. 1990). The length of a t
 text of unknown words is near the origin. Or by the sentence embeddings of MiniLM, with the extra `embeddings`.
 
 Centres: k-means of the directions of the vectors (Dhillon & Modha 2001). The distance of a text is 1 - its product with
-the nearest centre. `other` begins beyond the 99th percentile of the distances of reference texts, which are cross-fitted:
-each fold is measured by what the other folds give, since texts are nearer to centres that were made of them.
+the nearest centre. `other` begins beyond the 99th percentile of the distances of reference texts, each measured by what
+texts of other folds give, since texts are nearer to centres that were made of them.
 """
 
 from __future__ import annotations
@@ -197,6 +197,14 @@ class Topics:
                 return cls(vectors, file["centres"], float(file["limit"]), names, texts)
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"not topics: {error}") from None
+
+
+@dataclass(frozen=True)
+class TurnTopics:
+    """Topics of the turns of a prompt: of what was asked, and of what was answered; None with too few texts."""
+
+    question: Topics | None = None
+    answer: Topics | None = None
 
 
 def minilm(texts: Sequence[str]) -> Floats:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from trimtab.bundle.limits import InputCheck
+from trimtab.bundle.prompt_spec import TURN_FEATURES
 from trimtab.bundle.spec import Limits
 from trimtab.errors import ImpactFailed
+from trimtab.metric_catalog import CHAT
 from trimtab.monitoring.detection.absolute import Finding
 from trimtab.monitoring.detection.own_windows import Operation
-from trimtab.monitoring.detectors import VersionDetectors
+from trimtab.monitoring.detectors import LEARNT, VersionDetectors
 from trimtab.monitoring.estimates import estimated_metrics
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
 from trimtab.monitoring.mistakes import Costs
-from trimtab.monitoring.prediction_rows import VersionRows
+from trimtab.monitoring.prediction_rows import VersionRows, columns_of
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.row_money import RowMoney
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.model import Prices
-from trimtab.records.monitoring import ABSOLUTE, CHECKS, SCORE, Signal
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, SCORE, TEXTS, Signal
 from trimtab.records.record import Record
 from trimtab.stats.profile import WindowProfile
+from trimtab.stats.schemes import BELOW, CategoryBins
 
 Matrix = npt.NDArray[np.float32]
 MICROS_AN_HOUR = 3_600_000_000
 TOP_COLUMNS = 3
+MODEL_REPORTED = "model_reported"
+"""Of prompts: any new value of this column is told at once, whatever the share."""
 FULL_SHARE = 0.9
 """A version that scored a smaller share of the window's predictions saw a part of the day only: it is not compared."""
 
@@ -46,6 +51,8 @@ def judge_closed(
     costs: of the model. own: the project's impact function on these rows; where it fails, no money is estimated.
     """
     metrics = operations(rows, prices)
+    if reference is not None and reference.task == CHAT:
+        metrics |= turn_operations(rows, metrics)
     if reference is not None:
         try:
             metrics |= estimated_metrics(rows.scored.scores, reference, costs or {}, own)
@@ -59,9 +66,12 @@ def judge_closed(
         records.append(window.profile(profile, len(matrix)))
         if reference.limits is not None and len(matrix):
             records.append(_unexpected(window, matrix[:, : len(reference.names)], reference.names, reference.limits))
+        if reference.task == CHAT:
+            records += _of_turns(window, rows, profile, reference)
         if detectors is not None and whole and len(matrix):
             records += _drift(window, profile, detectors)
-            records += _absolute(window, profile, detectors.finish(profile, window.span.start))
+            found = detectors.finish(profile, window.span.start)
+            records += _absolute(window, profile, [one for one in found if one.column != MODEL_REPORTED])
     records += _operations(window, rows, metrics, detectors if whole else None)
     return records
 
@@ -83,6 +93,45 @@ def _unexpected(window: VersionWindow, X: Matrix, names: Sequence[str], limits: 
         carriers=worst[:TOP_COLUMNS],
         reason=f"{found}: {', '.join(worst)}" if worst else "all values are as expected",
     )
+
+
+def turn_operations(rows: VersionRows, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of operation of turns: first_token_p95_ms, turn_cost (money), and cost with it."""
+    found = columns_of(rows, TURN_FEATURES, {"first_token_ms", "cost"})
+    first, cost = (found[name][np.isfinite(found[name])].astype(np.float64) for name in ("first_token_ms", "cost"))
+    spent = float(cost.sum())
+    quick = {"first_token_p95_ms": float(np.quantile(first, 0.95))} if len(first) else {}
+    return {**quick, "turn_cost": spent, "cost": metrics["cost"] + spent}
+
+
+def _of_turns(
+    window: VersionWindow, rows: VersionRows, profile: WindowProfile, reference: Reference
+) -> Iterator[Signal]:
+    """Yield what one look at the turns shows: texts that are hashed, and models that never answered before."""
+    if rows.hashed:
+        yield window.signal(
+            "quality",
+            subject=TEXTS,
+            statistic="share of turns whose text is kept as a hash",
+            value=rows.hashed / rows.scored.rows,
+            rows=rows.scored.rows,
+            reason=f"the text of {rows.hashed:,} of {rows.scored.rows:,} turns is kept as a hash "
+            "(llm.store.messages): they have no topic and no language",
+        )
+    reported, bins = profile[MODEL_REPORTED], reference.schemes[MODEL_REPORTED]
+    new = reported.counts[BELOW] if isinstance(bins, CategoryBins) and bins.top else 0
+    if new:
+        known = ", ".join(reference.category_names.get(MODEL_REPORTED, ())) or "others"
+        yield window.signal(
+            "quality",
+            subject=f"{ABSOLUTE}{MODEL_REPORTED}",
+            statistic="share of turns that another model answered",
+            value=new / reported.n,
+            effect={"limit": 0.0},
+            rows=reported.n,
+            carriers=(MODEL_REPORTED,),
+            reason=f"{new:,} of {reported.n:,} turns were answered by a model that is none of the reference ({known})",
+        )
 
 
 def is_whole(rows: VersionRows) -> bool:
@@ -119,20 +168,17 @@ def _drift(window: VersionWindow, profile: WindowProfile, detectors: VersionDete
         found += window.columns(step, detectors.input_windows, detectors.usual_inputs)
     if step := detectors.score(profile):
         found.append(window.drift("prediction", step, detectors.score_windows, detectors.usual_score, about))
-        if detectors.reference.classes:
+        if len(step.columns) > 1:
             found += window.columns(step, detectors.score_windows, detectors.usual_score, kind="prediction")
     share, rows = detectors.share_missing(profile), profile[SCORE].n
+    about = "share of missing feature values"
     if missing := detectors.missing(share, rows):
+        windows = detectors.missing_windows
         found.append(
-            window.upward(
-                "quality",
-                missing,
-                statistic="share of missing feature values",
-                value=share,
-                rows=rows,
-                reference_windows=detectors.reference.windows,
-            )
+            window.upward("quality", missing, statistic=about, value=share, rows=rows, reference_windows=windows)
         )
+    elif detectors.learns("missing"):
+        found.append(window.signal("quality", statistic=about, value=share, rows=rows, reason=LEARNT))
     return found
 
 
@@ -175,11 +221,17 @@ def _operations(
         )
 
     said = f"half within {metrics['p50_ms']:.2f} ms, 99% within {p99:.2f} ms"
-    found = [signal("latency", "99th percentile, ms", p99, said)] if detectors is not None else []
+    slow = ("99th percentile, ms", p99, said)
+    if (first := metrics.get("first_token_p95_ms")) is not None:
+        said = f"the first token came within {first:.0f} ms in 95% of the turns, the end within {p99:.0f} ms in 99%"
+        slow = ("95th percentile of the time to the first token, ms", first, said)
+    found = [signal("latency", *slow)] if detectors is not None else []
     failed = f"{rows.errors:,} of {n:,} predictions failed"
     low = {"at_least": metrics["error_rate_low"]}
     found.append(signal("error", "share of failed predictions", metrics["error_rate"], failed, low))
     cost = f"{metrics['cost']:.6f} for {n:,} predictions, from processor time"
+    if "turn_cost" in metrics:
+        cost = f"{metrics['cost']:.6f} for {n:,} turns, {metrics['turn_cost']:.6f} of it for what endpoints charge"
     found.append(signal("cost", "money per 1,000 predictions", 1000 * metrics["cost"] / n, cost))
     return found
 

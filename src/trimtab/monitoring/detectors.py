@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
+from trimtab.bundle.prompt_spec import TURN_ANSWERS, TURN_INPUTS
 from trimtab.clock import to_micros
 from trimtab.errors import DataError
+from trimtab.metric_catalog import CHAT
 from trimtab.monitoring.detection.absolute import AbsoluteRules, Finding
-from trimtab.monitoring.detection.own_windows import OPERATIONS, Operation, OwnWindows
+from trimtab.monitoring.detection.own_windows import FIRST_WINDOWS, OPERATIONS, Operation, OwnWindows
 from trimtab.monitoring.detection.reference_windows import Mode, ReferenceWindows
 from trimtab.monitoring.detection.segments import SegmentDetectors, of_effect
 from trimtab.monitoring.reference import Reference, missing_share
@@ -36,9 +39,12 @@ DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
     "missing": UpwardDetector,
     "excess": UpwardDetector,
 }
-FORMAT = 6
+FORMAT = 7
 """Format of the state; raise it when the state changes within a release."""
 
+OF_OWN: tuple[Literal["missing", "excess"], ...] = ("missing", "excess")
+"""What a prompt is compared in with its own first windows where its reference does not know it."""
+LEARNT = f"one of the version's first {FIRST_WINDOWS} windows, which later ones are compared with"
 MISSING_SD = 0.001
 """Smallest spread of the missing share between windows that counts."""
 
@@ -61,13 +67,18 @@ class VersionDetectors:
         self._seed = version
         self._horizon = horizon
         self._smallest = smallest
-        features = list(reference.names)
-        self._outputs = [name for name in reference.schemes if is_output(name)]
-        self._inputs = self._drift(features)
+        self._features, self._outputs = _columns(reference)
+        self._inputs = self._drift(self._features)
         self._score = self._drift(self._outputs)
-        self._missing = self._upward(reference.missing(), reference.rows, smallest_sd=MISSING_SD) if features else None
+        watched = bool(self._features) and not reference.of_examples
+        self._missing = self._upward(reference.missing(), reference.rows, smallest_sd=MISSING_SD) if watched else None
         labelled = [w for w in reference.labelled if w is not None]
         self._excess = self._upward(reference.excess, [w.rows for w in labelled])
+        self._own: dict[str, OwnWindows] = {
+            name: OwnWindows(name, horizon=horizon, seed=version)
+            for name in (OF_OWN if reference.task == CHAT else ())
+            if (self._missing if name == "missing" else self._excess) is None
+        }
         self.segments = SegmentDetectors(reference.segments, columns=segments, horizon=horizon, seed=version)
         self._searched = segments
         self._operations = {name: OwnWindows(name, horizon=horizon, seed=version) for name in OPERATIONS}
@@ -84,10 +95,14 @@ class VersionDetectors:
 
     def missing(self, share: float, rows: int) -> UpwardStep | None:
         """Judge the share of missing values of the next window."""
+        if own := self._own.get("missing"):
+            return own.step(share, rows)
         return self._missing.step(share, rows) if self._missing else None
 
     def excess(self, value: float, labels: int) -> UpwardStep | None:
         """Judge the mean loss beyond the expected one of the next matured window."""
+        if own := self._own.get("excess"):
+            return own.step(value, labels)
         return self._excess.step(value, labels) if self._excess else None
 
     def operation(self, name: Operation, value: float, rows: int) -> UpwardStep | None:
@@ -106,7 +121,10 @@ class VersionDetectors:
         if not found and self.compared_with.take(profile, start):
             windows = self.compared_with.chosen
             self._inputs, self._score = (
-                detector and detector.with_reference(windows) for detector in (self._inputs, self._score)
+                self._drift(columns)
+                if self.compared_with.mode == "own"
+                else detector and detector.with_reference(windows)
+                for detector, columns in ((self._inputs, self._features), (self._score, self._outputs))
             )
             self.usual_inputs, self.usual_score = self._usual()
         return found
@@ -122,8 +140,20 @@ class VersionDetectors:
         return self._score.reference_windows if self._score else 0
 
     @property
+    def missing_windows(self) -> int:
+        """Reference windows of the share of missing values."""
+        own = self._own.get("missing")
+        return self.reference.windows if own is None else own.windows
+
+    def learns(self, what: Literal["missing", "excess"]) -> bool:
+        """Return True if a value of the version's first windows is kept, which later ones are compared with."""
+        return what in self._own
+
+    @property
     def label_windows(self) -> int:
         """Reference windows with labels."""
+        if own := self._own.get("excess"):
+            return own.windows
         return self._excess.reference_windows if self._excess else 0
 
     def restore(self, metadata: Metadata, model: str, version: int, *, after: Mapping[str, int] | None = None) -> int:
@@ -144,6 +174,9 @@ class VersionDetectors:
             return sorted((r for r in found if _counts(r)), key=lambda r: r.start)
 
         data, prediction = ({s.start for s in stored(kind)} for kind in ("data", "prediction"))
+        latencies = stored("latency")
+        whole = {signal.start for signal in latencies}  # of other windows no latency is written, and nothing is judged
+        learnt = whole if self.compared_with.mode == "own" else set[datetime]()
         profiles = stored("profile")
         for record in profiles:
             columns = {name: ColumnProfile.from_dict(column) for name, column in record.columns.items()}
@@ -151,12 +184,10 @@ class VersionDetectors:
                 self.inputs(columns)
             if record.start in prediction:
                 self.score(columns)
-            if record.start in data | prediction:
+            if record.start in data | prediction or (record.start in learnt and record.rows):
                 self.finish(columns, to_micros(record.start))
         for signal in stored("quality"):
             self.missing(signal.value, signal.rows)
-        latencies = stored("latency")
-        whole = {signal.start for signal in latencies}  # of other windows no latency is written, and nothing is judged
         for name in OPERATIONS:
             for signal in latencies if name == "latency" else stored(name):
                 if signal.start in whole:
@@ -181,7 +212,8 @@ class VersionDetectors:
             "compared_with": self.compared_with.state(),
             "segments": self.segments.state(),
         }
-        return {**states, **about, "operations": {name: found.state() for name, found in self._operations.items()}}
+        operations = {name: found.state() for name, found in self._operations.items()}
+        return {**states, **about, "operations": operations, "own": {n: own.state() for n, own in self._own.items()}}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `state` returned."""
@@ -189,6 +221,8 @@ class VersionDetectors:
             setattr(self, f"_{name}", None if state[name] is None else kind.from_state(state[name]))
         for name, found in self._operations.items():
             found.load(state["operations"][name])
+        for name, own in self._own.items():
+            own.load(state["own"][name])
         self.absolute.load(state["absolute"])
         self.compared_with.load(state["compared_with"])
         self.segments.load(state["segments"])
@@ -201,7 +235,7 @@ class VersionDetectors:
     def _usual(self) -> tuple[UsualEffects, UsualEffects]:
         """Return the effects of the inputs, and of the score, of ordinary windows."""
         schemes, windows = self.reference.schemes, self.compared_with.chosen
-        inputs = UsualEffects.fit(windows, {name: schemes[name] for name in self.reference.names})
+        inputs = UsualEffects.fit(windows, {name: schemes[name] for name in self._features})
         return inputs, UsualEffects.fit(windows, {name: schemes[name] for name in self._outputs})
 
     def _drift(self, columns: Sequence[str]) -> DriftDetector | None:
@@ -224,6 +258,13 @@ class VersionDetectors:
             return UpwardDetector.fit(values, rows, horizon=self._horizon, seed=self._seed, smallest_sd=smallest_sd)
         except DataError:  # too few windows
             return None
+
+
+def _columns(reference: Reference) -> tuple[list[str], list[str]]:
+    """Return the columns that are inputs, and those that are what a version gave."""
+    if reference.task == CHAT:
+        return [*TURN_INPUTS], [*TURN_ANSWERS]
+    return list(reference.names), [name for name in reference.schemes if is_output(name)]
 
 
 def newest_of(metadata: Metadata, model: str, version: int, kind: Kind) -> Profile | Signal | None:

@@ -44,7 +44,7 @@ def estimated_metrics(
     rules = RULES[reference.task]
     finite = np.isfinite(rules.main_score(score))
     known = score[finite]
-    if not len(known) or rules.output == "anomaly_score":
+    if not len(known) or rules.output in ("anomaly_score", "nothing"):
         return {}
     if rules.confidence is None:
         return {f"{ESTIMATED}rmse": math.sqrt(max(0.0, float(reference.expectation.expected(known).mean())))}

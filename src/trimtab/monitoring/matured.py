@@ -16,7 +16,7 @@ from trimtab.errors import ImpactFailed
 from trimtab.metric_catalog import BY_TASK, METRICS, PAIR, Task, compared_metrics, with_metric
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.detection.segments import SegmentStep, segment_excess
-from trimtab.monitoring.detectors import VersionDetectors
+from trimtab.monitoring.detectors import LEARNT, VersionDetectors
 from trimtab.monitoring.estimates import estimate_errors
 from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
@@ -38,6 +38,7 @@ EXCESS: Mapping[Task, str] = {
     "multiclass": "mean of log loss - entropy",
     "regression": "mean of squared error - its expectation",
     "anomaly": "share of wrong decisions - its expectation",
+    "chat": "share of bad turns - its expectation",
 }
 """What the concept signal of a task measures."""
 UNKNOWN_CLASSES = "unknown classes"
@@ -233,10 +234,11 @@ def _signals(
         return []
     excess = reference.expectation.excess(y, score)
     value = float(excess.mean())
-    step = detectors.excess(value, len(y))
+    statistic, step = EXCESS[reference.task], detectors.excess(value, len(y))
     if step is None:
-        return []
-    statistic = EXCESS[reference.task]
+        if not detectors.learns("excess"):
+            return []
+        return [window.signal("concept", statistic=statistic, value=value, rows=len(y), reason=LEARNT)]
     found = window.upward(
         "concept", step, statistic=statistic, value=value, rows=len(y), reference_windows=detectors.label_windows
     )

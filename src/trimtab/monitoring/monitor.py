@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.clock import Clock, to_micros
@@ -27,6 +28,8 @@ from trimtab.monitoring.label_join import LabelPool
 from trimtab.monitoring.label_reading import LabelPosition, LabelReader
 from trimtab.monitoring.open_windows import of_model
 from trimtab.monitoring.prediction_rows import judged
+from trimtab.monitoring.prompts.bad_turns import BadTurns
+from trimtab.monitoring.prompts.turn_texts import TurnTexts
 from trimtab.monitoring.window_stream import References, WindowStream
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
@@ -36,6 +39,8 @@ from trimtab.stores.predictions.contract import START, Cursor, Predictions
 
 log = logging.getLogger(__name__)
 
+TEXTS = "turn_texts.json"
+"""File with the places from which the texts of turns are read, in the folder of the checkpoint."""
 DETECTORS = "detectors"
 """Folder for the states of detectors, in the folder of the checkpoint."""
 BLOCK_ROWS = 50_000
@@ -48,6 +53,7 @@ class Monitor:
     references: gives the Reference of a model's version (the bundle's reference/windows.json), or None.
     checkpoint: file with the place from which the next process reads; None reads from the beginning.
     impact_functions: the project's own, by model.
+    prompts: names of the models that are prompts.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Monitor:
         *,
         checkpoint: Path | None = None,
         impact_functions: Mapping[str, ImpactFunction] | None = None,
+        prompts: Collection[str] = (),
     ) -> None:
         self._impact_functions = impact_functions or {}
         self._metadata = metadata
@@ -70,7 +77,13 @@ class Monitor:
         self._streams: dict[str, WindowStream] = {}
         self._pool = LabelPool()
         self._cursor: Cursor = START
-        self._labels = LabelReader(predictions)
+        self._bad = BadTurns(policy.llm.promote.metric, prompts)
+        self._labels = LabelReader(predictions, counts=self._bad.counts)
+        self._prompts = frozenset(prompts)
+        hint = checkpoint.with_name(TEXTS) if checkpoint else None
+        self._texts = TurnTexts(predictions, prompts, hint) if prompts else None
+        self._logged = BEGINNING
+        """Newest `logged_at` of the rows that were read."""
         self._unwritten: deque[tuple[Record, ...]] = deque()
         self._checkpoint = CheckpointFile(checkpoint, window=policy.decide.window)
         self._states = DetectorStates(checkpoint.with_name(DETECTORS) if checkpoint else None)
@@ -132,6 +145,8 @@ class Monitor:
         more = True
         while more:
             more = self._take_rows()
+            if self._texts is not None:
+                self._texts.read()
             self._take_labels()
             reports += self._settle(all_read=not more)
         if watermark is not None:
@@ -141,6 +156,10 @@ class Monitor:
         matured = {model: stream.matured_until for model, stream in self._streams.items()}
         for stream in self._streams.values():
             stream.keep_detectors()
+        if self._texts is not None:
+            since = [stream.logged_from for model, stream in self._streams.items() if model in self._prompts]
+            opened, needed = zip((self._logged, self._logged), *since, strict=True)
+            self._texts.drop_before(min(opened), min(needed))
         self._checkpoint.keep(matured, self._seen, self._pool.unmatched, self._label_mark)
         return tuple(reports)
 
@@ -157,7 +176,7 @@ class Monitor:
         self._streams.clear()
         self._seen.clear()
         self._cursor = START
-        self._pool, self._labels = LabelPool(), LabelReader(self._predictions)
+        self._pool, self._labels = LabelPool(), LabelReader(self._predictions, counts=self._bad.counts)
 
     def _resume(self, checkpoint: Checkpoint) -> bool:
         """Restore the state of all models; return False if records or log have changed."""
@@ -172,7 +191,7 @@ class Monitor:
             return False
         if checkpoint.labels is not None:
             mark = checkpoint.labels
-            self._labels = LabelReader(self._predictions, mark)
+            self._labels = LabelReader(self._predictions, mark, counts=self._bad.counts)
             waited = mark.waited()
             self._pool.go_on(unmatched=mark.unmatched, until=mark.until, waited=waited, labels=mark.labels())
         self._checkpoint.go_on(checkpoint)
@@ -209,6 +228,7 @@ class Monitor:
         self._checkpoint.passing(before, table["prediction_id"][0].as_py(), reached, self._seen)
         self._cursor = after
         self.rows += table.num_rows
+        self._logged = max(self._logged, pc.max(table["logged_at"]).cast(pa.int64()).as_py())
         for model in models:
             own = of_model(kept, model)
             self._seen[model] = self._seen.get(model, 0) + own.num_rows
@@ -259,5 +279,6 @@ class Monitor:
                 self._clock,
                 self._states,
                 self._impact_functions.get(model),
+                self._texts if model in self._prompts else None,
             )
         return self._streams[model]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from trimtab.clock import from_micros
 from trimtab.monitoring.event_windows import BEGINNING, Span, Windowing, split
+from trimtab.monitoring.label_join import NEVER
 from trimtab.monitoring.prediction_rows import KEPT, versions_of
 from trimtab.monitoring.written_windows import WrittenWindows
 
@@ -108,6 +109,12 @@ class OpenWindows:
     def oldest(self) -> int:
         """Start of the oldest open window, or the watermark when no row waits."""
         return min(self._rows) * self.windowing.size if self._rows else self.watermark
+
+    @property
+    def logged_from(self) -> int:
+        """Oldest `logged_at` of the rows that wait; NEVER without any."""
+        parts = (part for parts in self._rows.values() for part in parts if part.num_rows)
+        return min((pc.min(part["logged_at"]).cast(pa.int64()).as_py() for part in parts), default=NEVER)
 
     @property
     def rows(self) -> int:

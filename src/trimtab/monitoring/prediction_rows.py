@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 LARGEST = float(np.finfo(np.float32).max)
 """A larger score or label counts as missing: the mean of its square would be infinite."""
 
+CLIENT_GONE = "client_gone"
+"""Error of a turn whose client hung up before the end, which is no failure of the version."""
 KEPT = (
     "prediction_id",
     "version",
@@ -81,6 +83,8 @@ class VersionRows:
     """Requests that the failed rows came in."""
     lists: pa.ListArray
     """Features of each row; null where there are none."""
+    hashed: int = 0
+    """Turns of a prompt with a text that is kept as a hash."""
 
     def matrix(self, columns: int) -> npt.NDArray[np.float32]:
         """Return features and score side by side, float32 (rows, columns + 1), of the rows that have features.
@@ -146,6 +150,7 @@ def version_rows(
     own = own.sort_by([("event_time", "ascending"), ("prediction_id", "ascending")])
     served = _array(own, "served")
     timed = own.filter(pa.array(served)) if served.any() else own
+    failed = own.filter(pc.fill_null(pc.not_equal(own["error"], CLIENT_GONE), False))
     scored = Scored(
         version=version,
         role=role,
@@ -163,8 +168,8 @@ def version_rows(
         latency_ms=_array(timed, "latency_us") / 1000.0,
         request_latency_ms=_array(_requests(timed), "latency_us") / 1000.0,
         cpu_us=int(_array(own, "cpu_us").sum(dtype=np.int64)),
-        errors=own.num_rows - own["error"].null_count,
-        failed_requests=_requests(own.filter(pc.is_valid(own["error"]))).num_rows,
+        errors=failed.num_rows,
+        failed_requests=_requests(failed).num_rows,
         lists=_column(own, "features"),
     )
 

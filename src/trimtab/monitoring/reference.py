@@ -21,6 +21,7 @@ from trimtab.bundle.spec import Limits
 from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.errors import DataError, nearest
+from trimtab.llm.topics import TurnTopics
 from trimtab.metric_catalog import BY_TASK, PAIR, Task
 from trimtab.monitoring import mistakes as impact
 from trimtab.monitoring.detection.segments import segment_excess
@@ -93,6 +94,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     segments: list[dict[str, tuple[float, int]]] = []
     """Excess and labelled rows by segment, one entry a window. References of earlier releases have none."""
     classes: tuple[str, ...] = ()
+    of_examples: bool | msgspec.UnsetType = msgspec.UNSET
+    """Only in the files of prompts: the rows are answers to examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +123,14 @@ class Reference:
     """Excess and labelled rows of each window by segment (segments.py)."""
     classes: tuple[str, ...] = ()
     """Names of the classes of a multiclass model, in the order of its scores."""
+    of_examples: bool = False
+    """Its rows are answers of a prompt to examples, which traffic is not compared with."""
     limits: Limits | None = None
     """What features that a request brings as they are were expected to be; None looks at none. Not in the file."""
     category_names: Names = field(default_factory=dict)
     """Names of the categories of features whose values are codes. Not in the file."""
+    topics: TurnTopics | None = None
+    """Of a prompt: the topics of its texts. Not in the file."""
 
     @property
     def windows(self) -> int:
@@ -211,6 +218,7 @@ class Reference:
             correlations=[list(w[ENTRY].counts) for w in self.profiles if ENTRY in w],
             segments=[dict(window) for window in self.segments],
             classes=self.classes,
+            of_examples=self.of_examples or msgspec.UNSET,
         )
         return msgspec.json.encode(file)
 
@@ -244,6 +252,7 @@ class Reference:
             expectation=file.expectation,
             segments=tuple(file.segments),
             classes=file.classes,
+            of_examples=file.of_examples is True,
         )
 
 
@@ -261,6 +270,7 @@ def build_reference(
     categories: Collection[str] = (),
     impact_function: ImpactFunction | None = None,
     classes: Sequence[str] = (),
+    of_examples: bool = False,
 ) -> Reference:
     """Return the reference of a training span.
 
@@ -275,6 +285,7 @@ def build_reference(
         categories: features whose numbers are codes; they are counted code by code, and none is more than another.
         impact_function: the project's, in place of costs.
         classes: names of the classes of a multiclass model, in the order of its scores.
+        of_examples: the rows are answers of a prompt to examples.
 
     Raises DataError when there are no rows, shapes do not fit, or costs are of classes that the model does not have;
     ImpactFailed.
@@ -338,6 +349,7 @@ def build_reference(
         if categories
         else (),
         classes=tuple(named),
+        of_examples=of_examples,
     )
 
 

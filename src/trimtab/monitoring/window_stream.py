@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from trimtab.clock import Clock, from_micros
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.errors import DataError
+from trimtab.llm.topics import TurnTopics
 from trimtab.monitoring.closed import is_whole, judge_closed
 from trimtab.monitoring.detector_states import DetectorStates
 from trimtab.monitoring.detectors import VersionDetectors
@@ -36,6 +37,8 @@ from trimtab.monitoring.prediction_rows import (
     version_rows,
     versions_of,
 )
+from trimtab.monitoring.prompts.turn_features import with_texts
+from trimtab.monitoring.prompts.turn_texts import TurnTexts
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.row_money import RowMoney, prices
 from trimtab.monitoring.window_records import VersionWindow
@@ -64,6 +67,8 @@ class ClosedWindow:
     whole: dict[int, bool]
     reports: dict[int, WindowReport]
     labels: WindowLabels
+    logged_from: int
+    """Oldest `logged_at` of its rows, in microseconds."""
 
 
 class WindowStream:
@@ -78,8 +83,11 @@ class WindowStream:
         clock: Clock,
         states: DetectorStates | None = None,
         impact_function: ImpactFunction | None = None,
+        texts: TurnTexts | None = None,
     ) -> None:
+        """texts: of the turns, if the model is a prompt."""
         self._money = impact_function
+        self._texts = texts
         self._states = states or DetectorStates(None)
         self._judged: list[int] = []
         """Versions of windows that were judged since the detectors were kept last."""
@@ -146,6 +154,13 @@ class WindowStream:
         return min(self.open.oldest, self.open.watermark - lateness) - size
 
     @property
+    def logged_from(self) -> tuple[int, int]:
+        """Oldest `logged_at` of the rows of open windows, and of those that a new process reads again; NEVER without
+        any."""
+        opened = self.open.logged_from
+        return opened, min((window.logged_from for window in self._waiting), default=opened)
+
+    @property
     def rows_kept(self) -> int:
         """Rows in memory: of open windows, and of closed ones that wait for labels."""
         return self.open.rows + sum(s.rows for window in self._waiting for s in window.versions.values())
@@ -165,7 +180,7 @@ class WindowStream:
             reference = self._reference(version)
             classes = 0 if reference is None else len(reference.classes)
             own = version_rows(table, version, requests=requests, limit=limit, classes=classes)
-            rows[version] = self._with_columns(own)
+            rows[version] = self._with_columns(self._with_texts(own))
         records: list[Record] = []
         if stored is None:
             for version, own in rows.items():
@@ -177,10 +192,21 @@ class WindowStream:
             whole={version: is_whole(own) for version, own in rows.items()},
             reports=dict(reports),
             labels=WindowLabels(self.model, pc.unique(pa.concat_arrays([own.scored.ids for own in rows.values()]))),
+            logged_from=pc.min(table["logged_at"]).cast(pa.int64()).as_py(),
         )
         pool.give_to(window.labels)
         self._waiting.append(window)
         return records
+
+    def _with_texts(self, rows: VersionRows) -> VersionRows:
+        if self._texts is None:
+            return rows
+        version, ids = rows.scored.version, rows.scored.ids.to_pylist()
+        texts, reference = self._texts.of(self.model, version, ids), self._reference(version)
+        self._texts.forget(self.model, version, ids)
+        topics = None if reference is None else reference.topics
+        models = () if reference is None else reference.category_names.get("model_reported", ())
+        return with_texts(rows, texts, topics or TurnTopics(), models)
 
     def _with_columns(self, rows: VersionRows) -> VersionRows:
         reference = self._reference(rows.scored.version)

@@ -111,6 +111,9 @@ class Profile(Record, frozen=True, kw_only=True):
 CHECKS = "checks"
 """Subject of the quality signal about rows with a value that the request checks do not expect."""
 
+TEXTS = "texts"
+"""Subject of the quality signal about turns of a prompt whose text is kept as a hash."""
+
 IMPACT = "impact"
 """Subject of the error signal of a window in which the project's impact function failed."""
 

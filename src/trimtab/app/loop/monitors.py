@@ -16,6 +16,7 @@ from trimtab.control.window_facts import WindowFacts
 from trimtab.control.window_history import column_facts
 from trimtab.errors import NotFound
 from trimtab.monitoring.monitor import Monitor
+from trimtab.monitoring.prompts.turn_reference import read_topics
 from trimtab.monitoring.reference import Reference
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -34,6 +35,7 @@ def open_monitor(workspace: Workspace) -> Monitor:
         workspace.clock,
         checkpoint=workspace.run_folder / CHECKPOINT,
         impact_functions=workspace.project.definitions.impact_functions,
+        prompts=workspace.project.definitions.prompts,
     )
 
 
@@ -56,7 +58,15 @@ def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
         found = Reference.from_json(path.read_bytes())
         # a fit on all rows has the reference of the fit that the gates judged, and a threshold of its own
         expectation = structs.replace(found.expectation, threshold=bundle.threshold)
-        return replace(found, threshold=bundle.threshold, expectation=expectation, limits=limits, category_names=names)
+        topics = read_topics(path.parent.parent) if bundle.kind == "prompt" else None
+        return replace(
+            found,
+            threshold=bundle.threshold,
+            expectation=expectation,
+            limits=limits,
+            category_names=names,
+            topics=topics,
+        )
 
     return find
 

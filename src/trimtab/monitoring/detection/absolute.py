@@ -18,6 +18,7 @@ from typing import Any
 from trimtab.monitoring.reference import Reference
 from trimtab.stats.profile import ColumnProfile, WindowProfile
 from trimtab.stats.schemes import ABOVE, BELOW, FIRST_BIN, MISSING, OTHER, NumericBins
+from trimtab.stats.sequential import ENOUGH_WINDOWS
 
 FEWEST_WINDOWS = 14
 """With fewer reference windows nothing is known about how much windows differ."""
@@ -139,7 +140,9 @@ class AbsoluteRules:
         self._window = reference.window
         self._last = reference.starts[-1] if reference.starts else 0
         """Start of the last window."""
-        if reference.windows < FEWEST_WINDOWS:
+        self._learns = ENOUGH_WINDOWS if reference.of_examples else 0
+        """So many windows to come are reference windows: there are none of traffic."""
+        if reference.windows < FEWEST_WINDOWS and not self._learns:
             return
         for name in reference.names:
             bins = reference.schemes[name]
@@ -147,7 +150,7 @@ class AbsoluteRules:
             if isinstance(bins, NumericBins):
                 known = Known(sd=bins.sd, bins=len(bins.edges) + 1)
             self._known[name] = known
-            for window in reference.profiles:
+            for window in () if self._learns else reference.profiles:
                 _take_in(known, window[name], of_reference=True)
 
     def step(self, profile: WindowProfile, start: int) -> list[Finding]:
@@ -155,6 +158,11 @@ class AbsoluteRules:
 
         start: of the window, in microseconds. After a gap a window is not compared with the last ones, which are old.
         """
+        if self._learns:
+            self._learns, self._last = self._learns - 1, start
+            for name, known in self._known.items():
+                _take_in(known, profile[name], of_reference=True)
+            return []
         found = []
         gap = start - self._last > (RECENT + 1) * self._window
         self._last = start
@@ -171,11 +179,11 @@ class AbsoluteRules:
     def state(self) -> dict[str, Any]:
         """Return what JSON can hold; `load` restores it in rules of the same reference."""
         known = {name: dict(vars(known), held=list(known.held)) for name, known in self._known.items()}
-        return {"last": self._last, "known": known}
+        return {"last": self._last, "learns": self._learns, "known": known}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
-        self._last = state["last"]
+        self._last, self._learns = state["last"], state["learns"]
         self._known = {
             name: Known(**known | {"held": [tuple(held) for held in known["held"]]})
             for name, known in state["known"].items()

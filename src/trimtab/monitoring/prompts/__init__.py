@@ -1,0 +1,1 @@
+"""What the monitor does for prompts alone: their texts, features and reference."""
