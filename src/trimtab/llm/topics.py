@@ -226,7 +226,8 @@ def _fitted(texts: Sequence[str], embed: Embed, seed: int) -> tuple[Vectors, Flo
     """Return vectors, centres and the centre of each text."""
     vectors = Vectors.fit(texts, embed=embed, seed=seed)
     matrix = vectors.of(texts, len(texts))
-    count = max(1, min(CENTRES, len(texts) // TEXTS_A_CENTRE))
+    distinct = len(np.unique(matrix.round(6), axis=0))
+    count = max(1, min(CENTRES, len(texts) // TEXTS_A_CENTRE, distinct))
     found = cluster.KMeans(count, n_init=3, random_state=seed).fit(_unit(matrix))
     centres = _unit(found.cluster_centers_.astype(np.float32))
     return vectors, centres, _nearest(matrix, centres)[0]

@@ -129,6 +129,11 @@ class Monitor:
         return sum(stream.rows_kept for stream in self._streams.values())
 
     @property
+    def texts_kept(self) -> int:
+        """Turns of prompts whose texts are in memory."""
+        return 0 if self._texts is None else len(self._texts)
+
+    @property
     def labels_kept(self) -> int:
         """Labels in memory whose window is not closed yet."""
         return len(self._pool)

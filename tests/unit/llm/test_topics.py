@@ -54,7 +54,8 @@ def test_texts_of_one_subject_have_topics_of_their_own(topics: Topics) -> None:
 
 def test_a_text_that_is_not_known_has_no_topic(topics: Topics) -> None:
     placed = topics.place([None, "", "wa1 wa2"])
-    assert np.isnan(placed.code[0]) and np.isnan(placed.distance[0])
+    assert np.isnan(placed.code[0])
+    assert np.isnan(placed.distance[0])
     assert placed.code[1] == len(topics.centres)
     assert np.isfinite(placed.distance[1:]).all()
 
