@@ -30,12 +30,13 @@ from trimtab.bundle.spec import read_spec
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json
 from trimtab.cli.data.validate import VERDICT_STYLE, show_checks
 from trimtab.cli.delivery.training_alone import sagemaker_folder, train_for_sagemaker, train_into
+from trimtab.cli.llm.prompt_evals import evaluate_prompt, register_prompt, run_prompts
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say, write_file
 from trimtab.cli.views import counted, table
 from trimtab.data.checks import failure_lines
 from trimtab.data.ingest import Ingested
-from trimtab.errors import CheckFailed, UsageError
+from trimtab.errors import CheckFailed, GateRefused, UsageError
 from trimtab.gates import verdict_files
 from trimtab.records.data import CheckReport
 from trimtab.records.gate_reports import GateReport
@@ -178,6 +179,9 @@ def evaluate(
     Exit code 1 when a gate fails.
     """
     ws = context.workspace
+    if context.served.name in ws.project.definitions.prompts:
+        evaluate_prompt(context, context.served.name, run=run, force=force, junit=junit, markdown=markdown)
+        return
     found = ws.metadata.get(Run, run) if run else pipeline.newest(ws, Run, context.definition.name)
     report = pipeline.evaluate(ws, found, force=force)
     if junit is not None:
@@ -195,6 +199,9 @@ def register(context: Context) -> None:
     Registers the bundle as the next version of the model.
     """
     ws = context.workspace
+    if context.served.name in ws.project.definitions.prompts:
+        register_prompt(context, context.served.name)
+        return
     found = pipeline.newest(ws, Run, context.definition.name)
     context.show(training_places.register(ws, found, pipeline.evaluated(ws, found)), show_bundle)
 
@@ -203,13 +210,20 @@ def register(context: Context) -> None:
 def run(context: Context, as_of: AsOf = None, force: Force = False) -> None:
     """Ingest, validate, features, train, evaluate, register, deploy.
 
-    Stops at the first stage that fails.
+    Stops at the first stage that fails. Prompts are evaluated, registered and deployed; one that its champion equals
+    stays as it is.
     """
-    refuse_made_here(context.workspace, "nothing is trained, since its bundle would be made")
-    refuse_frozen(context.workspace, context.definition.name, force=force)
-    if not force:
-        refuse_lost_views(context.workspace, context.definition.name)
-    run_all(context.workspace, context.definition.name, as_of=option_time("--as-of", as_of))
+    ws, prompts = context.workspace, context.workspace.project.definitions.prompts
+    refuse_made_here(ws, "nothing is trained, since its bundle would be made")
+    named = [name for name in prompts if context.model in (None, name)]
+    refused = run_prompts(ws, named, force=force)
+    if context.model not in prompts and (ws.project.definitions.models or not prompts):
+        refuse_frozen(ws, context.definition.name, force=force)
+        if not force:
+            refuse_lost_views(ws, context.definition.name)
+        run_all(ws, context.definition.name, as_of=option_time("--as-of", as_of))
+    if refused:
+        raise GateRefused("\n".join(map(str, refused)))
 
 
 def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool = True) -> Revision:

@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("runs.past", "List runs, show one, or compare two."),
     "reproduce": ("runs.again", "Train a run again from its pins, code, data set and seed, and say what differs."),
     "evaluate": ("stages", "Put the newest run through the gates."),
+    "eval": ("llm.prompt_evals", "Let a prompt answer its sets of examples, and put it through the gates."),
     "register": ("stages", "Make a bundle of the newest run that passed its gates."),
     "deploy": ("rollout", "Bring a bundle into service."),
     "step": ("rollout", "Give the challenger another share of the traffic."),

@@ -63,6 +63,10 @@ class JudgeCalibration(Record, frozen=True, kw_only=True):
     """Share of verdicts that a second run changed."""
     length_slope: float
     """Change of the judge's verdict minus the person's for an answer of twice the length."""
+    cells: tuple[int, ...] = ()
+    """Verdicts that both failed, the person alone passed, the judge alone passed, both passed; empty for scores."""
+    raters: float | None = None
+    """Kappa of two people on the same answers; None where fewer than two judged any."""
     allowed: bool
     """Whether it may gate."""
     reason: str

@@ -17,6 +17,7 @@ import msgspec
 from trimtab import settings
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import StoreError, UsageError
+from trimtab.records.llm import EvalSetVersion
 from trimtab.records.training import DatasetVersion, Run
 from trimtab.training.mlflow_client import load_mlflow, open_client
 
@@ -140,7 +141,7 @@ class Tracking:
     def finish(
         self,
         record: Run,
-        dataset: DatasetVersion,
+        dataset: DatasetVersion | EvalSetVersion,
         *,
         metrics: Mapping[str, float],
         requirements: str,
@@ -241,14 +242,22 @@ def _read_record(run: MlflowRun) -> Run:
         raise StoreError(f"MLflow run {run.info.run_id} is FINISHED but its record cannot be read: {error}") from None
 
 
-def _dataset_input(version: DatasetVersion) -> Any:
+def _dataset_input(version: DatasetVersion | EvalSetVersion) -> Any:
     entities = load_mlflow().entities
-    about = {"rows": version.rows, "labelled": version.labelled, "holdout_rows": version.holdout_rows}
+    source: dict[str, Any]
+    about: dict[str, int]
+    if isinstance(version, EvalSetVersion):
+        name, digest, context = version.name, version.hash, "evaluation"
+        source, about = {"path": version.path}, {"items": version.items, "clusters": version.clusters}
+    else:
+        name, digest, context = version.model, version.id, "training"
+        source = {"path": version.path, "tables": version.tables}
+        about = {"rows": version.rows, "labelled": version.labelled, "holdout_rows": version.holdout_rows}
     dataset = entities.Dataset(
-        name=version.model,
-        digest=version.id[:36],  # the most that MLflow stores
+        name=name,
+        digest=digest[:36],  # the most that MLflow stores
         source_type="trimtab",
-        source=msgspec.json.encode({"path": version.path, "tables": version.tables}).decode(),
+        source=msgspec.json.encode(source).decode(),
         profile=msgspec.json.encode(about).decode(),
     )
-    return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", "training")])
+    return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", context)])

@@ -1,0 +1,399 @@
+"""Evaluates a prompt: as the project has it now compared with its champion, or two versions with one another."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+import msgspec
+
+from trimtab import __version__
+from trimtab.app.llm.evaluation_plan import (
+    EvaluationStopped,
+    expected_cost,
+    plan_lines,
+    spread_before,
+    tolerated_loss,
+)
+from trimtab.app.llm.judge_standing import judge_standings
+from trimtab.app.llm.prompt_versions import current_spec, load_prompt
+from trimtab.app.llm.spending import open_ledger
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.bundle.prompt_spec import PromptSpec, TargetSpec
+from trimtab.clock import to_micros
+from trimtab.definitions.llm.evaluators import Evaluator, Item, Judge
+from trimtab.definitions.llm.prompts import Prompt
+from trimtab.errors import DataError, DefinitionError, StoreError, UsageError, nearest
+from trimtab.gates.prompts.prompt_gate_table import evaluate_prompt
+from trimtab.gates.prompts.prompt_inputs import PromptInputs
+from trimtab.llm.answer_format import AnswerSchema
+from trimtab.llm.chat_body import chat_body
+from trimtab.llm.chat_messages import render
+from trimtab.llm.evaluate.buying import Buyer
+from trimtab.llm.evaluate.items import ITEMS_FILE, read_items
+from trimtab.llm.evaluate.results import CANDIDATE, Evaluation, Side, read_evaluation
+from trimtab.llm.evaluate.runner import Contestant, Course, Part, Request, Runner
+from trimtab.llm.loopback.starting import resolved
+from trimtab.llm.money.spend_scopes import BudgetExceeded, Caller, pico
+from trimtab.llm.prompt_assembly import target_spec
+from trimtab.llm.redaction.detectors import DETECTORS
+from trimtab.llm.redaction.project_key import project_key
+from trimtab.llm.redaction.redactor import Redactor
+from trimtab.llm.upstream.upstream_client import Upstream
+from trimtab.records.gate_reports import GateResult
+from trimtab.records.llm import EvalSetVersion
+from trimtab.records.training import Bundle, Run
+from trimtab.stores.metadata.contract import latest
+
+FILES = "files"
+"""How the version is named that the project has now."""
+CACHE = "evaluations"
+"""Folder of answers that were bought, in that of the environment."""
+KEPT = "evaluations/{prompt}/{run}"
+"""Name of an evaluation in the artifact store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A version of a prompt. name: such as triage/3, or FILES."""
+
+    name: str
+    spec: PromptSpec
+    bundle: Bundle | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an evaluation is asked for. None: as the policy says.
+
+    Attributes:
+        sets: names of sets; none: all.
+        repeats: answers to each item.
+        max_cost: what it may spend.
+        fresh: whether answers of earlier evaluations do not count.
+    """
+
+    sets: Sequence[str] = ()
+    repeats: int | None = None
+    max_cost: float | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """An evaluation with what the gates say of it."""
+
+    evaluation: Evaluation
+    results: tuple[GateResult, ...]
+    candidate: Version
+    champion: Version | None
+
+
+@dataclass(kw_only=True)
+class Evaluating:
+    """The evaluation of one prompt, prepared: sets are read, and nothing is bought yet.
+
+    same_as: the version that serves, where it equals the candidate.
+    """
+
+    workspace: Workspace
+    prompt: Prompt
+    candidate: Version
+    champion: Version | None
+    same_as: str = ""
+    options: Options = field(default_factory=Options)
+    tell: Callable[[str], None] = lambda text: None
+
+    def __post_init__(self) -> None:
+        self.parts = _parts(self.workspace, self.prompt, self.options.sets)
+        self.quality = _quality(self.prompt, self.parts)
+        self.judges = _judges(self.parts)
+        self.standings = judge_standings(self.workspace, self.judges)
+
+    @property
+    def key(self) -> str:
+        """What the verdicts of the gates depend on, as a hash: where it is equal, nothing is asked again."""
+        llm = self.workspace.project.policy.llm
+        rules = llm.evaluate.model_dump(mode="json", exclude={"concurrent", "retries", "budget"})
+        content = [
+            self.candidate.spec.prompt_hash,
+            self.champion.bundle.id if self.champion and self.champion.bundle else None,
+            [[part.version, [[each.name, each.version] for each in part.evaluators]] for part in self.parts],
+            self.quality,
+            llm.gates.model_dump(mode="json"),
+            rules,
+            self.options.repeats,
+            {name: found.refused for name, found in self.standings.items()},
+            __version__,
+        ]
+        return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
+
+    @property
+    def main_set(self) -> str:
+        """Id of the set by which quality is judged."""
+        return next(part.version for part in self.parts if self.quality in [each.name for each in part.evaluators])
+
+    def run(self) -> Evaluated:
+        """Buy what is not there yet, and let the gates judge.
+
+        Raises:
+            PolicyError: the margin of the policy cannot be shown by these items.
+            UsageError: the expected cost is more than may be spent.
+            EvaluationStopped: the budget is spent.
+            StageError: an endpoint does not answer.
+            DataError: an item does not fit the prompt.
+        """
+        workspace, llm = self.workspace, self.workspace.project.policy.llm
+        margin, shown = self._margin()
+        cap = llm.evaluate.budget if self.options.max_cost is None else self.options.max_cost
+        fixed = self.options.repeats
+        course = Course(
+            repeats=fixed or llm.evaluate.repeats,
+            max_repeats=fixed or max(llm.evaluate.max_repeats, llm.evaluate.repeats),
+            concurrent=llm.evaluate.concurrent,
+            smallest_effect=shown,
+            fresh=self.options.fresh,
+        )
+        targets = {
+            name: target_spec(judge.endpoint, judge.model, f"Judge '{name}'") for name, judge in self.judges.items()
+        }
+        ledger = open_ledger(workspace)
+        caller = Caller(
+            prompt=self.prompt.name, run=f"{self.prompt.name}-{uuid.uuid4().hex}", run_cap=pico(cap, "--max-cost")
+        )
+        try:
+            evaluation = asyncio.run(self._asked(ledger, caller, course, targets, cap))
+        except BudgetExceeded as spent:
+            if not spent.scope.startswith("run:"):
+                raise
+            raise EvaluationStopped(
+                f"the evaluation has spent its budget of {cap:g} {workspace.project.policy.impact.currency}; what it "
+                "bought is kept, so that it goes on from there: raise llm.evaluate.budget, or give --max-cost"
+            ) from None
+        finally:
+            ledger.close()
+        results = evaluate_prompt(
+            PromptInputs(
+                evaluation=evaluation,
+                gates=llm.gates,
+                rules=llm.evaluate,
+                margin=margin,
+                informs={name: found.refused for name, found in self.standings.items() if found.refused},
+                corrected=_corrected(evaluation, self.standings),
+                same_as=self.same_as,
+            )
+        )
+        return Evaluated(evaluation=evaluation, results=results, candidate=self.candidate, champion=self.champion)
+
+    async def _asked(
+        self, ledger: Any, caller: Caller, course: Course, targets: Mapping[str, TargetSpec], cap: float
+    ) -> Evaluation:
+        workspace, llm = self.workspace, self.workspace.project.policy.llm
+        upstream = Upstream(
+            llm.timeouts, llm.retry, locate=partial(resolved, run_folder=workspace.run_folder), clock=workspace.clock
+        )
+        key = project_key(workspace.root, llm.store.key)
+        redactor = Redactor(tuple(DETECTORS), llm.redact.patterns, key)
+        buyer = Buyer(
+            upstream,
+            ledger,
+            caller,
+            clock=workspace.clock,
+            retries=llm.evaluate.retries,
+            mask=lambda text: redactor.turn().shown(text),
+        )
+        try:
+            runner = Runner(
+                prompt=self.prompt.name,
+                quality=self.quality,
+                sides=[self._contestant(each) for each in (self.candidate, self.champion) if each is not None],
+                parts=self.parts,
+                judges=targets,
+                buy=buyer,
+                cache=workspace.root / CACHE,
+                project=workspace.project.folder,
+                now=lambda: to_micros(workspace.now()) / 1e6,
+                course=course,
+                personal_data=lambda text: sorted({each.kind for each in redactor.found(text)}),
+                tell=self.tell,
+            )
+            expected = expected_cost(workspace, runner, targets, _length_before(workspace, self.prompt.name))
+            currency = workspace.project.policy.impact.currency
+            for line in plan_lines(
+                runner,
+                expected,
+                currency=currency,
+                shown=course.smallest_effect,
+                cap=cap,
+                confidence=llm.evaluate.confidence,
+            ):
+                self.tell(line)
+            if expected.measured and expected.cost > cap:
+                raise UsageError(
+                    f"about {expected.cost:.4g} {currency} is expected, and {cap:g} may be spent: raise "
+                    "llm.evaluate.budget, or give --max-cost"
+                )
+            return await runner.run()
+        finally:
+            upstream.close()
+
+    def _margin(self) -> tuple[float, float]:
+        """Return the loss that is tolerated, and the smallest change that the items can show; without a champion 0."""
+        if self.champion is None:
+            return 0.0, 0.0
+        parts = [part for part in self.parts if self.quality in [each.name for each in part.evaluators]]
+        units = sum(len(set(part.items.clusters)) for part in parts)
+        spread = spread_before(self.workspace.metadata, self.prompt.name, self.quality)
+        return tolerated_loss(self.workspace, units=units, spread=spread)
+
+    def _contestant(self, version: Version) -> Contestant:
+        spec, llm = version.spec, self.workspace.project.policy.llm
+        side = Side(
+            name=version.name,
+            prompt_hash=spec.prompt_hash,
+            endpoint=spec.target.endpoint.name,
+            model=spec.target.model,
+        )
+
+        def request(item: Item, place: str) -> Request:
+            """Variables that this version does not know are left out: another version of the prompt has them."""
+            try:
+                if "messages" in item.inputs:
+                    messages = render(spec, {}, item.inputs["messages"])
+                else:
+                    known = set(self.candidate.spec.variables) - set(spec.variables)
+                    given = {name: value for name, value in item.inputs.items() if name not in known}
+                    messages = render(spec, given)
+            except DataError as error:
+                raise DataError(f"{place}: {error}") from None
+            return Request(chat_body(spec, messages, limit=llm.limits.output_tokens))
+
+        return Contestant(
+            side=side,
+            target=spec.target,
+            request=request,
+            parse=None if spec.schema is None else AnswerSchema(spec.schema).read,
+            key=spec.prompt_hash,
+        )
+
+
+def compared_with(workspace: Workspace, name: str) -> Version | None:
+    """Return the champion of a prompt; None before the first."""
+    revision = open_rollouts(workspace, name).current()
+    if revision is None:
+        return None
+    return version_of(workspace, workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))))
+
+
+def version_of(workspace: Workspace, bundle: Bundle) -> Version:
+    """Return the version of a prompt that a bundle holds."""
+    return Version(name=bundle.id, spec=load_prompt(workspace, bundle), bundle=bundle)
+
+
+def version_named(workspace: Workspace, prompt: str, given: str) -> Version:
+    """Return a version by its number, or by its id; FILES: as the project has it now. Raises UsageError."""
+    if given == FILES:
+        return Version(name=FILES, spec=current_spec(workspace, prompt))
+    number = given.rpartition("/")[2]
+    bundles = workspace.metadata.find(Bundle, model=prompt)
+    found = next((each for each in bundles if str(each.version) == number), None)
+    if found is None:
+        valid = [FILES, *(str(each.version) for each in bundles)]
+        raise UsageError(f"prompt '{prompt}' has no version '{given}'.{nearest(given, valid)}")
+    return version_of(workspace, found)
+
+
+def keep_evaluation(workspace: Workspace, prompt: str, run: str, evaluation: Evaluation) -> None:
+    """Keep all answers and scores of a run."""
+    folder = workspace.artifacts.staging()
+    evaluation.write(folder)
+    workspace.artifacts.publish(folder, KEPT.format(prompt=prompt, run=run))
+
+
+def evaluation_of(workspace: Workspace, run: Run) -> Evaluation:
+    """Return the evaluation of a run. Raises DataError, NotFound."""
+    return read_evaluation(workspace.artifacts.open(KEPT.format(prompt=run.model, run=run.id)))
+
+
+def _parts(workspace: Workspace, prompt: Prompt, names: Sequence[str]) -> list[Part]:
+    """Read the sets of a prompt, and record their versions."""
+    known = [each.set.name for each in prompt.evals]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"prompt '{prompt.name}' has no set '{name}'.{nearest(name, known)}")
+    chosen = [each for each in prompt.evals if not names or each.set.name in names]
+    if not chosen:
+        raise DefinitionError(
+            f"Prompt '{prompt.name}' has no evals, so nothing says whether a version is good; add "
+            "evals=[tt.Eval(tt.EvalSet(...), tt.exact())]"
+        )
+    found = []
+    for each in chosen:
+        items = read_items(each.set, workspace.project.folder)
+        name = f"evalsets/{items.name}/{items.hash[:16]}"
+        if not workspace.artifacts.exists(name):
+            folder = workspace.artifacts.staging()
+            (folder / ITEMS_FILE).write_bytes(items.to_jsonl())
+            workspace.artifacts.publish(folder, name)
+        version = EvalSetVersion(
+            id=f"{items.name}/{items.hash[:16]}",
+            created_at=workspace.now(),
+            name=items.name,
+            hash=items.hash,
+            items=len(items.items),
+            clusters=len(set(items.clusters)),
+            tags=items.tags,
+            path=name,
+        )
+        workspace.metadata.put(version)
+        found.append(Part(items=items, version=version.id, evaluators=each.evaluators))
+    return found
+
+
+def _quality(prompt: Prompt, parts: Sequence[Part]) -> str:
+    """Return the name of the evaluator that decides."""
+    names = [
+        each.name
+        for part in parts
+        for each in part.evaluators
+        if isinstance(each, Judge) or (isinstance(each, Evaluator) and each.gate == "quality")
+    ]
+    if prompt.quality is not None and prompt.quality in names:
+        return prompt.quality
+    if prompt.quality is not None or not names:
+        wanted = f"'{prompt.quality}'" if prompt.quality else "an evaluator of quality, such as tt.exact()"
+        raise DefinitionError(f"Prompt '{prompt.name}': no set has {wanted}.{nearest(prompt.quality or '', names)}")
+    return names[0]
+
+
+def _judges(parts: Sequence[Part]) -> dict[str, Judge]:
+    return {each.name: each for part in parts for each in part.evaluators if isinstance(each, Judge)}
+
+
+def _length_before(workspace: Workspace, prompt: str) -> float:
+    """Return the mean output tokens of the last evaluation's candidate; NaN without one."""
+    run = latest(workspace.metadata, Run, model=prompt)
+    if run is None or run.purpose != "evaluate":
+        return math.nan
+    try:
+        tokens = [answer.output_tokens for _, answer in evaluation_of(workspace, run).answers(CANDIDATE)]
+    except (DataError, StoreError):
+        return math.nan
+    return fmean(tokens) if tokens else math.nan
+
+
+def _corrected(evaluation: Evaluation, standings: Mapping[str, Any]) -> dict[tuple[str, int], str]:
+    return {
+        (name, side): words
+        for name, standing in standings.items()
+        for side in range(len(evaluation.facts.sides))
+        if (words := standing.corrected(evaluation.scores(name, side)))
+    }

@@ -1,0 +1,153 @@
+"""What an evaluation is to compare, what its items can show, and what it is expected to cost, before money is spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trimtab.app.project.project import POLICY
+from trimtab.app.project.workspace import Workspace
+from trimtab.bundle.prompt_spec import TargetSpec
+from trimtab.errors import PolicyError, TrimtabError
+from trimtab.llm.evaluate.answer_cache import Answer
+from trimtab.llm.evaluate.answer_marks import turn_of
+from trimtab.llm.evaluate.asking import Job
+from trimtab.llm.evaluate.buying import bound_tokens, bytes_of
+from trimtab.llm.evaluate.judge_calls import judge_request
+from trimtab.llm.evaluate.runner import Runner
+from trimtab.llm.money.spend_scopes import PICO
+from trimtab.llm.money.turn_cost import CostMeter, cost_bound
+from trimtab.policy.reader import line_of
+from trimtab.records.gate_reports import GateReport
+from trimtab.stats.paired.smallest_effects import POWER, smallest_effect_scores
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.units import plural
+
+DIFFERING = 0.1
+"""Share of items on which two versions differ, where no comparison says more. One of nearly equal texts does not."""
+WIDEST = 0.15
+"""Largest margin of `auto`."""
+BYTES_PER_TOKEN = 4
+"""Of a text, for the size of an answer that is yet to come."""
+NOT_WORSE_BY = "llm.gates.quality.not_worse_by"
+
+
+def spread_before(metadata: Metadata, prompt: str, quality: str) -> float:
+    """Return the standard deviation of paired differences to plan by: that of the last comparison, if it is larger."""
+    spread = math.sqrt(DIFFERING)
+    for report in metadata.find(GateReport, model=prompt):
+        for result in report.results:
+            if result.gate == "quality" and result.metric == quality and result.details.get("spread"):
+                return max(spread, float(result.details["spread"]))
+    return spread
+
+
+def tolerated_loss(workspace: Workspace, *, units: int, spread: float) -> tuple[float, float]:
+    """Return the margin of the quality gate, and the smallest change that so many items or clusters can show.
+
+    Raises PolicyError for a fixed margin that they cannot show.
+    """
+    llm = workspace.project.policy.llm
+    shown = smallest_effect_scores(units, spread, confidence=llm.evaluate.confidence)
+    fixed = llm.gates.quality.not_worse_by
+    if fixed is None:
+        return min(shown, WIDEST), shown
+    if fixed < shown:
+        where = workspace.project.folder / POLICY
+        needed = f"{math.ceil(units * (shown / fixed) ** 2):,} would" if fixed > 0 else "no number of them would"
+        raise PolicyError(
+            f"{where}:{line_of(where, NOT_WORSE_BY)}: {NOT_WORSE_BY}: {fixed:.1%} cannot be shown with "
+            f"{plural(units, 'item')}, which show {100 * shown:.1f} points; {needed}. "
+            "Leave it out to allow what they show"
+        )
+    return fixed, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What an evaluation is expected to buy.
+
+    answers, verdicts: that are not in the cache. cost: in the currency. most: if all answers have their longest length,
+    and repeats their largest number. measured: whether `cost` rests on answers of earlier evaluations.
+    """
+
+    answers: int
+    verdicts: int
+    cost: float
+    most: float
+    measured: bool
+
+
+def expected_cost(workspace: Workspace, runner: Runner, judges: Mapping[str, TargetSpec], lengths: float) -> Expected:
+    """Return what an evaluation will buy. lengths: mean output tokens of the prompt before; NaN where it is not known.
+
+    Raises DataError for a model without a price.
+    """
+    at, meter = workspace.now(), CostMeter()
+    total, most, verdicts = 0, 0, 0
+
+    def add(target: TargetSpec, body: Mapping[str, Any]) -> tuple[int, int]:
+        tokens = bound_tokens(body)
+        received = tokens[1] if math.isnan(lengths) else min(lengths, tokens[1])
+        cost = meter.turn(target, at, None, sent=bytes_of(body), received=int(received * BYTES_PER_TOKEN)).cost
+        bound = cost_bound(target, at, *tokens)
+        return min(cost, bound), bound
+
+    def of(jobs: list[Job]) -> tuple[int, int, int]:
+        cost, bound, judged = 0, 0, 0
+        for job in jobs:
+            body = runner.body(job)
+            once = add(runner.sides[job.side].target, body)
+            cost, bound = cost + once[0], bound + once[1]
+            for judge in runner.judges_of(job):
+                text = "x" * int(bound_tokens(body)[1] * BYTES_PER_TOKEN)
+                turn = turn_of(Answer(text=text), body["messages"], None, format_ok=True)
+                once = add(judges[judge.name], judge_request(judge, turn, None))
+                judged += judge.repeats
+                cost, bound = cost + judge.repeats * once[0], bound + judge.repeats * once[1]
+        return cost, bound, judged
+
+    jobs = runner.planned()
+    total, most, verdicts = of(jobs)
+    if len(runner.sides) > 1 and runner.course.max_repeats > runner.course.repeats:
+        most = of(runner.planned(runner.course.max_repeats))[1]
+    return Expected(
+        answers=len(jobs),
+        verdicts=verdicts,
+        cost=total / PICO,
+        most=most / PICO,
+        measured=not math.isnan(lengths),
+    )
+
+
+def plan_lines(
+    runner: Runner, expected: Expected, *, currency: str, shown: float, cap: float, confidence: float
+) -> list[str]:
+    """Return what is said before money is spent."""
+    sides = " against ".join(side.side.name for side in runner.sides)
+    sets = ", ".join(part.items.name for part in runner.parts)
+    buys = plural(expected.answers, "answer") + (
+        f" and {plural(expected.verdicts, 'verdict')}" if expected.verdicts else ""
+    )
+    by = "" if expected.measured else " if every answer has its longest length"
+    lines = [
+        f"{runner.prompt}: {sides} on {plural(runner.size, 'item')} of {sets}",
+        f"to buy: {buys}, about {expected.cost:.4g} {currency}{by}; at most {min(expected.most, cap):.4g} {currency}",
+    ]
+    if len(runner.sides) > 1:
+        lines.append(
+            f"the items can show a change of {100 * shown:.1f} points, with a probability of {POWER:.0%} "
+            f"(confidence {confidence:.0%})"
+        )
+    repeated = sum(part.items.repeated for part in runner.parts)
+    if repeated:
+        lines.append(f"{plural(repeated, 'row')} left out: equal to an earlier one")
+    return lines
+
+
+class EvaluationStopped(TrimtabError):
+    """An evaluation has spent its budget. What it bought is kept."""
+
+    exit_code = 1

@@ -1,0 +1,72 @@
+"""Whether a judge may gate, and what people would say of answers that it judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.definitions.llm.evaluators import Judge
+from trimtab.records.llm import JudgeCalibration
+from trimtab.stats.paired.corrected import corrected_share
+from trimtab.stats.schemes import Floats
+from trimtab.stores.metadata.contract import latest
+from trimtab.units import MICROS, plural
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeStanding:
+    """A judge with its newest calibration. refused: why it may not gate; empty when it may."""
+
+    judge: str
+    calibration: JudgeCalibration | None
+    refused: str
+
+    def corrected(self, scores: Floats) -> str:
+        """Return the share of answers that people would pass, with bounds, in words; "" where nothing says so.
+
+        scores: of the judge, (items, repeats); NaN: no verdict.
+        """
+        found = self.calibration
+        if self.refused or found is None or not found.cells:
+            return ""
+        verdicts = np.nan_to_num(scores, nan=0.0).ravel()
+        both_fail, person_alone, judge_alone, both_pass = found.cells
+        judged = [0.0] * (both_fail + person_alone) + [1.0] * (judge_alone + both_pass)
+        people = [0.0] * both_fail + [1.0] * person_alone + [0.0] * judge_alone + [1.0] * both_pass
+        share = corrected_share(
+            np.concatenate([judged, verdicts]), np.concatenate([people, np.full(verdicts.size, np.nan)])
+        )
+        return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
+
+
+def judge_standings(workspace: Workspace, judges: Mapping[str, Judge]) -> dict[str, JudgeStanding]:
+    """Return whether each judge may gate, by its newest calibration and the policy's section `llm.judge`."""
+    return {name: judge_standing(workspace, judge) for name, judge in judges.items()}
+
+
+def judge_standing(workspace: Workspace, judge: Judge) -> JudgeStanding:
+    """Return whether a judge may gate."""
+    rules = workspace.project.policy.llm.judge
+    found = latest(workspace.metadata, JudgeCalibration, judge=judge.name)
+    run = f"run: trimtab judge calibrate {judge.name}"
+    if found is None:
+        return JudgeStanding(judge=judge.name, calibration=None, refused=f"it was not compared with people; {run}")
+    age = workspace.now() - found.created_at
+    oldest = timedelta(seconds=rules.recheck / MICROS["s"])
+    why = ""
+    if found.version != judge.version:
+        why = f"it was changed since it was compared with people; {run}"
+    elif age > oldest:
+        why = f"it was compared with people {plural(age.days, 'day')} ago (llm.judge.recheck); {run}"
+    elif found.n < rules.min_labels:
+        why = f"{found.n} of {rules.min_labels} verdicts of people (llm.judge.min_labels)"
+    elif found.kappa_low < rules.min_kappa:
+        why = (
+            f"its agreement with people beyond chance is at least {found.kappa_low:.2f}, and {rules.min_kappa:g} is "
+            "wanted (llm.judge.min_kappa)"
+        )
+    return JudgeStanding(judge=judge.name, calibration=found, refused=why)
