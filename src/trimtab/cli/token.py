@@ -28,7 +28,7 @@ def token(
         list[str] | None, typer.Option("--model", "-m", metavar="NAME", help="Model it opens; all by default.")
     ] = None,
     verb: Annotated[
-        list[str] | None, typer.Option("--verb", metavar="VERB", help="infer, feedback, read, trigger or admin.")
+        list[str] | None, typer.Option("--verb", metavar="VERB", help="infer, chat, embed, pin, feedback, read, trigger or admin.")
     ] = None,
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="DURATION", help="Such as 90d; never by default.")
@@ -42,6 +42,8 @@ def token(
             "with admin, viewer with read.",
         ),
     ] = None,
+    budget: Annotated[str, typer.Option("--budget", metavar="NAME", help="Budget of its calls of prompts.")] = "",
+    limits: Annotated[str, typer.Option("--limits", metavar="NAME", help="Limits of its calls of prompts.")] = "",
     reason: Annotated[str, typer.Option("--reason", help="Why it is revoked.")] = ASKED,
 ) -> None:
     """Make, list and revoke tokens for callers of the gateway."""
@@ -52,7 +54,7 @@ def token(
     if name is None:
         raise UsageError(f"which token? trimtab token {action} NAME")
     if action == "create":
-        _create(context, name, model or (), verb or tokens.USUAL_PERMISSIONS, expires, role)
+        _create(context, name, model or (), verb or tokens.USUAL_PERMISSIONS, expires, role, budget, limits)
     else:
         done = revoke_token(context.workspace, local_actor(), name, reason=reason)
         context.show(done, lambda done: say(f"{done.token} is revoked; a gateway that runs refuses it within a second"))
@@ -65,13 +67,25 @@ def _create(
     verbs: list[str] | tuple[str, ...],
     expires: str | None,
     role: str | None,
+    budget: str,
+    limits: str,
 ) -> None:
     ws = context.workspace
     try:
         expires_in = None if expires is None else units.duration(expires)
     except ValueError as error:
         raise UsageError(f"--expires: {error}") from None
-    made, secret = create_token(ws, local_actor(), name, models=models, verbs=verbs, expires_in=expires_in, role=role)
+    made, secret = create_token(
+        ws,
+        local_actor(),
+        name,
+        models=models,
+        verbs=verbs,
+        expires_in=expires_in,
+        role=role,
+        budget=budget,
+        limits=limits,
+    )
     if context.json:
         print_json({"secret": secret, "token": made})
         return

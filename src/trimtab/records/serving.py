@@ -59,7 +59,7 @@ class Token(Record, frozen=True, kw_only=True):
     models: tuple[str, ...]
     """Models that it gives access to; empty for all."""
     verbs: tuple[str, ...]
-    """Any of infer, feedback, read, admin."""
+    """Any of infer, chat, embed, pin, feedback, read, trigger, admin."""
     expires_at: datetime | None
     by: str
     budget: str = ""

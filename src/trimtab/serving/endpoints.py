@@ -22,8 +22,10 @@ LENGTH_HEADER = b"inference-header-content-length"
 NOTED = frozenset((MODEL_HEADER, VERSION_HEADER, REQUEST_ID_HEADER, ENCODING_HEADER, LENGTH_HEADER))
 """Headers that any request may have and few do: collected once a request, into `Call.noted`."""
 
-Permission = Literal["open", "infer", "feedback", "read", "trigger", "admin"]
-"""What a token must allow, a verb of `Grant.verbs` and of `trimtab token --verb`; "open" needs no token."""
+Permission = Literal["open", "infer", "chat", "embed", "pin", "feedback", "read", "trigger", "admin"]
+"""What a token must allow, a verb of `Grant.verbs` and of `trimtab token --verb`; "open" needs no token.
+
+chat: ask prompts; embed: ask for embeddings; pin: name the version of a prompt."""
 Headers = Sequence[tuple[bytes, bytes]]
 EncodeError = Callable[[int, str], bytes]
 """Encodes an error (status, text) in the JSON shape of a protocol."""
@@ -138,6 +140,8 @@ class Route(NamedTuple):
     """Returns True for a request that brings another proof than a token, which the handler checks; None without one."""
     protocol: str = "none"
     """Name of the protocol in the metrics, such as open_inference."""
+    of_body: bool = False
+    """Whether the body names the model, so that the handler checks the token for it (`Access.open`)."""
     is_timed: bool = False
     """Whether the handler limits its own time, so that the limit of all requests does not hold."""
 
@@ -189,6 +193,23 @@ class Access:
         headers: names in lower case. model: the model of the request; None for requests about all models, which need a
         token for all models.
         """
+        grant = self.grant(headers, permission)
+        if grant is None:
+            return None
+        self.open(grant, model)
+        return grant.name
+
+    def open(self, grant: Grant, model: str | None) -> None:
+        """Raise Refused (403) unless a token opens a model; None: all models."""
+        if grant.models and model not in grant.models:
+            what = f"model '{model:.100}'" if model else "what concerns all models"
+            raise Refused(403, f"the token '{grant.name}' does not open {what}, only: {', '.join(grant.models)}")
+
+    def grant(self, headers: Headers, permission: Permission) -> Grant | None:
+        """Return what the token of a request opens, whatever its models; None where none is asked for.
+
+        Raises Refused: 401 without a valid token, 403 when it lacks the permission.
+        """
         if permission == "open":
             return None
         for name, value in headers:
@@ -212,7 +233,4 @@ class Access:
             raise Refused(
                 403, f"the token '{grant.name}' does not allow '{permission}', only: {', '.join(grant.verbs)}"
             )
-        if grant.models and model not in grant.models:
-            what = f"model '{model:.100}'" if model else "what concerns all models"
-            raise Refused(403, f"the token '{grant.name}' does not open {what}, only: {', '.join(grant.models)}")
-        return grant.name
+        return grant

@@ -71,6 +71,10 @@ class Grant(msgspec.Struct, frozen=True):
     verbs: tuple[str, ...]
     expires_at: int | None
     """Microseconds since the epoch."""
+    budget: str = ""
+    """Name of a budget of `llm.budgets`; empty: none of its own."""
+    limits: str = ""
+    """Name of limits of `llm.token_limits`; empty: `llm.limits`."""
 
 
 class Admit(msgspec.Struct, frozen=True, tag=True):

@@ -23,7 +23,7 @@ PREFIX = "tt_"
 """So that scanners of repositories and logs can tell a token when they see one."""
 SECRET_BYTES = 32
 PERMISSIONS: tuple[str, ...] = tuple(each for each in get_args(Permission) if each != "open")
-USUAL_PERMISSIONS = ("infer", "feedback", "read")
+USUAL_PERMISSIONS = ("infer", "chat", "feedback", "read")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 TokenState = Literal["valid", "expired", "revoked"]
@@ -48,11 +48,13 @@ def create(
     expires_in: timedelta | None = None,
     role: ActorRole | None = None,
     reason: str = "",
+    budget: str = "",
+    limits: str = "",
     by: str,
 ) -> tuple[Token, str]:
     """Make a token; return its record and its secret, which is kept nowhere.
 
-    models: empty for all. role: in pages and in the control API. Raises UsageError for a name that is taken or a verb
+    models: empty for all. role: in pages and in the control API. budget, limits: names of the section `llm`. Raises UsageError for a name that is taken or a verb
     that is none.
     """
     if NAME.fullmatch(name) is None:
@@ -78,6 +80,8 @@ def create(
         by=by,
         role=role,
         reason=reason,
+        budget=budget,
+        limits=limits,
     )
     try:
         metadata.put(token)
@@ -131,6 +135,8 @@ def grants(metadata: Metadata, clock: Clock) -> tuple[Grant, ...]:
             models=token.models,
             verbs=token.verbs,
             expires_at=None if token.expires_at is None else to_micros(token.expires_at),
+            budget=token.budget,
+            limits=token.limits,
         )
         for each in statuses(metadata, clock)
         if each.state == "valid"

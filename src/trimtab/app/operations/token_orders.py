@@ -8,6 +8,7 @@ from datetime import timedelta
 from trimtab.app.gateway import tokens
 from trimtab.app.operations.actors import Actor, role_named
 from trimtab.app.project.workspace import Workspace
+from trimtab.errors import UsageError, nearest
 from trimtab.records.serving import Token, TokenRevocation
 
 
@@ -21,15 +22,23 @@ def create_token(
     verbs: Sequence[str] = tokens.USUAL_PERMISSIONS,
     expires_in: timedelta | None = None,
     role: str | None = None,
+    budget: str = "",
+    limits: str = "",
 ) -> tuple[Token, str]:
     """Make a token; return its record and its secret, which is kept nowhere.
 
-    models: empty for all. role: in pages and in the control API; None as the verbs say. Raises Forbidden below admin,
-    DefinitionError for a model that is none, and UsageError as `tokens.create`.
+    models: empty for all. role: in pages and in the control API; None as the verbs say. budget, limits: of its calls of
+    prompts, names of `llm.budgets` and `llm.token_limits`. Raises Forbidden below admin, DefinitionError for a model
+    that is none, and UsageError for names that the policy does not have and as `tokens.create`.
     """
     actor.require("admin")
     for model in models:
         workspace.served(model)
+    llm = workspace.project.policy.llm
+    for option, given, known in (("budget", budget, llm.budgets), ("limits", limits, llm.token_limits)):
+        if given and given not in known:
+            where = "llm.budgets" if option == "budget" else "llm.token_limits"
+            raise UsageError(f"--{option} {given}: no such name in {where} of trimtab.yaml.{nearest(given, known)}")
     return tokens.create(
         workspace.metadata,
         workspace.clock,
@@ -39,6 +48,8 @@ def create_token(
         expires_in=expires_in,
         role=None if role is None else role_named(role),
         reason=reason,
+        budget=budget,
+        limits=limits,
         by=actor.name,
     )
 

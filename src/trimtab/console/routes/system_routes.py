@@ -44,7 +44,7 @@ class NewToken(Change):
     name: str
     role: str | None = None
     models: list[str] = Field(default=[])
-    verbs: list[str] = Field(default=["infer", "feedback", "read"])
+    verbs: list[str] = Field(default=["infer", "chat", "feedback", "read"])
     expires_days: float | None = Field(default=None, gt=0)
 
 

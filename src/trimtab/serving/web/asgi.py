@@ -28,6 +28,7 @@ from trimtab.serving.endpoints import (
     Route,
     encode_error,
 )
+from trimtab.serving.orders import Grant
 from trimtab.serving.requests import MAX_ID, Refused
 from trimtab.serving.web import openapi
 from trimtab.serving.web.browsers import BrowserCheck, check_no_form
@@ -48,7 +49,7 @@ FEW_PACKED = 512
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
 _WITH_BODY = ("POST", "PUT")
 _BY_HEADER = ("infer", "feedback")
-_CHANGES = ("feedback", "trigger", "admin")
+_CHANGES = ("chat", "embed", "feedback", "trigger", "admin")
 """Verbs of routes that change state, which therefore refuse HTML forms."""
 LOOKED_AT = NOTED | {b"host", b"origin"}
 _NOTHING: dict[bytes, bytes] = {}
@@ -66,6 +67,10 @@ class Access(Protocol):
 
         model: None for a request about all models, which needs a token for all models.
         """
+        ...
+
+    def grant(self, headers: Headers, permission: Permission) -> Grant | None:
+        """Return what the token opens; the handler checks the model. Raises Refused: 401, 403."""
         ...
 
 
@@ -127,7 +132,10 @@ class Application:
                     browsers.check(host, origin)
                 if route.permission in _CHANGES:
                     check_no_form(headers)
-                if self._access is not None and route.permission != "open":
+                if self._access is not None and route.of_body:
+                    grant = self._access.grant(headers, route.permission)
+                    client = None if grant is None else grant.name
+                elif self._access is not None and route.permission != "open":
                     about = self._model(route, params, headers, noted)
                     if route.is_signed is None or not route.is_signed(headers):
                         client = self._access.check(headers, route.permission, about)
