@@ -28,7 +28,8 @@ def token(
         list[str] | None, typer.Option("--model", "-m", metavar="NAME", help="Model it opens; all by default.")
     ] = None,
     verb: Annotated[
-        list[str] | None, typer.Option("--verb", metavar="VERB", help="infer, chat, embed, pin, feedback, read, trigger or admin.")
+        list[str] | None,
+        typer.Option("--verb", metavar="VERB", help="infer, chat, embed, pin, feedback, read, trigger or admin."),
     ] = None,
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="DURATION", help="Such as 90d; never by default.")

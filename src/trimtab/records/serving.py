@@ -41,6 +41,8 @@ class Revision(Record, frozen=True, kw_only=True):
     """Event time: end of the model's newest closed window. None before its first one, and in older records."""
     origin: Origin | None = None
     """Of a bundle that was promoted from another environment by this revision."""
+    cut: bool = False
+    """Whether answers of a prompt that are being streamed by versions without a role now end at once."""
 
     def bundle_in(self, role: Role) -> str | None:
         """Return the id of the bundle in `role`, or None. Former champions that stay as shadows do not count."""

@@ -18,6 +18,8 @@ JSON, TEXT = b"application/json", b"text/plain; charset=utf-8"
 MODEL_HEADER, VERSION_HEADER = b"x-trimtab-model", b"x-trimtab-version"
 REQUEST_ID_HEADER = b"x-request-id"
 ENCODING_HEADER = b"content-encoding"
+CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
+"""Header of an answer with status 401 (RFC 6750, 3)."""
 LENGTH_HEADER = b"inference-header-content-length"
 NOTED = frozenset((MODEL_HEADER, VERSION_HEADER, REQUEST_ID_HEADER, ENCODING_HEADER, LENGTH_HEADER))
 """Headers that any request may have and few do: collected once a request, into `Call.noted`."""

@@ -52,6 +52,8 @@ class ModelOrder(msgspec.Struct, frozen=True):
     """What the previous revision served: loaded by a worker that cannot load `variants` and serves nothing yet."""
     before_revision: int = 0
     error: str = ""
+    cuts: bool = False
+    """Whether streams of versions that it does not name end at once."""
 
 
 class Serve(msgspec.Struct, frozen=True, tag=True):

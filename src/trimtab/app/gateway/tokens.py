@@ -54,8 +54,8 @@ def create(
 ) -> tuple[Token, str]:
     """Make a token; return its record and its secret, which is kept nowhere.
 
-    models: empty for all. role: in pages and in the control API. budget, limits: names of the section `llm`. Raises UsageError for a name that is taken or a verb
-    that is none.
+    models: empty for all. role: in pages and in the control API. budget, limits: names of the section `llm`. Raises
+    UsageError for a name that is taken or a verb that is none.
     """
     if NAME.fullmatch(name) is None:
         raise UsageError(f"'{name}' is no name for a token; expected up to 64 letters, digits, '.', '_' or '-'")

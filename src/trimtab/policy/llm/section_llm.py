@@ -329,5 +329,8 @@ class Llm(Section):
     """What promotes a challenger."""
     tune: PromptSearch = PromptSearch()
     """Search for a better prompt."""
+    overrides: list[str] = []
+    """Parameters of a request that take the place of the prompt's, such as temperature. Without being named here,
+    requests may have stream, stream_options, max_completion_tokens (downwards), user and metadata."""
     passthrough: bool = False
     """Whether clients may name "endpoint/model" instead of a prompt."""

@@ -166,7 +166,12 @@ class Loader:
                     logger.error("model %s: %s", order.model, self.errors[order.model])
         warm = None if order.warm is None else self._found(order.warm, aside=False)
         return ModelTable(
-            order.model, order.revision, variants, sticky=order.sticky, warm=[] if warm is None else [warm]
+            order.model,
+            order.revision,
+            variants,
+            sticky=order.sticky,
+            warm=[] if warm is None else [warm],
+            cuts=order.cuts,
         )
 
     def _keep_warm(self, order: ModelOrder) -> None:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trimtab.clock import Clock, to_micros
+from trimtab.errors import StoreError
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, take_rows
 from trimtab.serving.core.log_rows import log_columns
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.orders import Gap
+from trimtab.serving.requests import Refused
 from trimtab.serving.thread_batcher import ThreadBatcher
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.contract import Predictions
@@ -38,6 +40,7 @@ class Flush(NamedTuple):
 
     requests: list[InFlightRequest]
     labels: list[asyncio.Future[None]]
+    """Of labels and of turns, whose senders wait."""
     rows: int
     """Served rows that were appended since the flush before."""
     since_ns: int
@@ -119,6 +122,44 @@ class Journal:
             self._unlogged.append((rest, logged_at))
             if self._thread.loop is not None:  # one call for each entry: several requests may be abandoned together
                 self._thread.loop.call_soon(self._write_next)
+
+    async def rows(self, append: Callable[[int], object], served: int, *, answered: bool) -> None:
+        """Append rows that others have made; return when they are as safe as the policy asks.
+
+        Args:
+            append: writes them; gets the processor time since the last append, in microseconds.
+            served: how many of them are answers.
+            answered: their clients have them already, so that nothing waits for the disk.
+
+        Raises:
+            Refused: they are not in the log, and the policy does not let unlogged answers go.
+        """
+        loop = self._thread.loop = self._thread.loop or asyncio.get_running_loop()
+        cpu_ns = time.process_time_ns()
+        cpu_us, self._cpu_ns = max(0, cpu_ns - self._cpu_ns) // 1000, cpu_ns
+        try:
+            append(cpu_us)
+        except Exception as error:  # of any backend
+            self._refused = True
+            refuses = self._options.when_full == "refuse" and not answered
+            self._note_gap(0 if refuses else served, error)
+            if refuses:
+                raise Refused(503, f"the answer could not be logged, so it is not given: {error}") from error
+            return
+        self._refused = False
+        self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns()
+        self._unsafe_rows += served
+        if answered or not self._acknowledges:
+            self._thread.later(self._options.flush_s)
+            return
+        safe: asyncio.Future[None] = loop.create_future()
+        self._labels.append(safe)
+        self._thread.soon()
+        try:
+            await safe
+        except StoreError as error:
+            if self._options.when_full == "refuse":
+                raise Refused(503, f"the answer could not be made safe: {error}") from error
 
     async def labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append labels; return when they are as safe as the policy asks. Raises what the log raises."""

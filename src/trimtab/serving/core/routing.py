@@ -74,6 +74,7 @@ class ModelTable:
     """The variants of one model under one revision, champion first.
 
     sticky: request columns whose values pin a row to a role; None takes the champion's entity keys.
+    cuts: streams of versions that have no role any more end at once.
     warm: bundles that are loaded but have no role, such as the previous champion; a request that names
     their version is answered by them, as by a shadow.
     """
@@ -86,9 +87,11 @@ class ModelTable:
         *,
         sticky: Sequence[str] | None = None,
         warm: Sequence[LoadedBundle] = (),
+        cuts: bool = False,
     ) -> None:
         self.model = model
         self.revision = revision
+        self._cuts = cuts
         self.variants = tuple(sorted(variants, key=lambda variant: (ORDER.index(variant.role), variant.bundle.version)))
         self.champion = self.variants[0]
         self.spec = self.champion.bundle.spec
@@ -117,7 +120,11 @@ class ModelTable:
 
     def with_warm(self, warm: Sequence[LoadedBundle]) -> ModelTable:
         """Return the same table with other bundles kept warm."""
-        return ModelTable(self.model, self.revision, self.variants, sticky=self.sticky, warm=warm)
+        return ModelTable(self.model, self.revision, self.variants, sticky=self.sticky, warm=warm, cuts=self._cuts)
+
+    def withdraws(self, version: int) -> bool:
+        """Return True if streams that this version is answering must end at once."""
+        return self._cuts and all(variant.bundle.version != version for variant in self.variants)
 
     def fallbacks(self, variant: Variant, *, previous_champion: bool) -> tuple[Variant, ...]:
         """Return who answers for a variant that failed, in order: the champion, then the champion before."""
@@ -147,8 +154,12 @@ class ModelTable:
             for values in zip(*keys, strict=True)
         ]
 
+    def variant_at(self, at: float) -> Variant:
+        """Return the variant whose share holds a place in [0, 1), as `point` gives it."""
+        return self.variants[self._split.choose(at)]
+
     def _usable(self, at: float, request: InferenceRequest) -> Variant:
-        variant = self.variants[self._split.choose(at)]
+        variant = self.variant_at(at)
         if request.features is not None and variant.bundle.spec.features != self.spec.features:
             return self.champion  # features came in the champion's order
         return variant

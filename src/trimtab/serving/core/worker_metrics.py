@@ -125,6 +125,17 @@ class Metrics:
         if self._waiting >= FOLD_ROWS:
             self._fold()
 
+    def count_turn(self, variant: Variant, *, served: bool, latency_us: int, failed: bool) -> None:
+        """Count what one version did in a turn of a prompt."""
+        tally = self._tallies.of(variant, served)
+        tally.rows += 1
+        tally.latencies.append(latency_us)
+        tally.failed += failed
+        tally.errors += failed
+        self._waiting += 1
+        if self._waiting >= FOLD_ROWS:
+            self._fold()
+
     def begin(self) -> None:
         """Note a request that came in."""
         self.in_progress += 1

@@ -45,6 +45,8 @@ class GatewayConfig:
     """Seconds between two polls of what should serve: the longest that a rollback waits for it."""
     load_timeout_s: float = 180.0
     """Longest time to open and warm up a bundle. It exceeds the limit for a model in a process of its own."""
+    preflights: bool = True
+    """Whether a new bundle is first loaded in a process of its own; needless for bundles that hold no code."""
     all_or_nothing: bool = False
     """Whether a model that cannot be loaded ends the gateway; else the gateway serves without it and retries."""
     public: str = ""

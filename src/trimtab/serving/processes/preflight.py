@@ -11,15 +11,16 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from trimtab.bundle.spec import Spec
 from trimtab.errors import TrimtabError
 from trimtab.runtimes import priority
+from trimtab.serving.core.bundle_loading import Load
 from trimtab.serving.core.fallback import Ruled
-from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, load_bundle
+from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.orders import Down, Preflight, PreflightResult, Up
 from trimtab.serving.processes.channel import Channel
 from trimtab.serving.processes.memory_limit import limit_memory
@@ -32,13 +33,13 @@ SOME: dict[str, Any] = {"number": 1.0, "integer": 1, "boolean": True, "text": "a
 
 def run_preflight(
     preflight: Preflight,
-    vectorizer_factory: Callable[[], VectorizerFactory],
+    loading: Callable[[], Load],
     channel: Channel[Down, Up],
-    trust: Sequence[str],
 ) -> None:
     """Load and exercise a bundle, then send a PreflightResult, unless the bundle ends this process.
 
-    vectorizer_factory: opens the stores that the project's code reads; a failure of it is a failure of the preflight.
+    loading: opens the stores that the project's code reads, and returns what loads bundles; a failure of it is a
+    failure of the preflight.
     """
     signal.alarm(math.ceil(preflight.limit_s) + LATE_S)
     faulthandler.enable(all_threads=False)  # logs the line of the project's code in which the process died
@@ -46,7 +47,7 @@ def run_preflight(
     priority.low(os.getpid())
     limit_memory()
     try:
-        bundle = load_bundle(preflight.bundle, vectorizer_factory(), trust=trust)
+        bundle = loading()(preflight.bundle, False)
         _exercise(bundle)
         bundle.scorer.close()
     except TrimtabError as error:

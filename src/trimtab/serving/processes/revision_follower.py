@@ -96,6 +96,7 @@ class Revisions:
             warm=self._try_bundle(champion) if kept and champion is not None else None,
             before=self._try_variants(before),
             before_revision=0 if before is None else before.number,
+            cuts=now.cut,
         )
 
     def _variants(self, revision: Revision) -> tuple[tuple[VariantOrder, ...], str]:

@@ -139,7 +139,7 @@ class _Supervisor:
         self._control_poller = ControlPoller(
             admit=self._set_tokens, serve=self._set_orders, every_s=config.poll_s, stop=self._stop
         )
-        self._releases = Releases()
+        self._releases = Releases(trusting=not config.preflights)
         self._preflights = Preflights(
             config.worker_command, self._configure, self._selector, limit_s=config.load_timeout_s
         )

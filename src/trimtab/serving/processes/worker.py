@@ -17,17 +17,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import uvloop
 
 from trimtab import settings
+from trimtab.bundle.spec import Spec
 from trimtab.clock import Clock, SystemClock
-from trimtab.errors import StoreError, TrimtabError
-from trimtab.serving.core.bundle_loading import Loader
+from trimtab.errors import DataError, StoreError, TrimtabError
+from trimtab.serving.core.bundle_loading import Load, Loader
 from trimtab.serving.core.feature_reader import FeatureReader
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, load_bundle
+from trimtab.serving.core.loaded_bundle import LoadedBundle, Vectorizer, VectorizerFactory, load_bundle
 from trimtab.serving.core.pushing import Pushes
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.core.worker_metrics import Metrics
@@ -73,12 +75,35 @@ WRITER_S = 5.0
 logger = logging.getLogger(__name__)
 
 
+class Service(Protocol):
+    """What a worker answers with in place of trained models and their protocols."""
+
+    def load(self, order: BundleOrder) -> LoadedBundle:
+        """Verify and open a bundle, in a thread. Raises TrimtabError."""
+        ...
+
+    def routes(self, gateway: Gateway, access: Access | None) -> list[Route]:
+        """Return all routes. Runs on the event loop."""
+        ...
+
+    async def close(self) -> None:
+        """End what was begun. Runs on the event loop, after the last request."""
+        ...
+
+
+def no_vectors(folder: Path, spec: Spec) -> Vectorizer:
+    """Raise DataError: a worker with a service of its own scores no rows."""
+    raise DataError(f"{folder}: model '{spec.model}' is no prompt; trimtab serve serves it")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerResources:
     """The stores and the clock that the worker's program opens for it."""
 
     predictions: Predictions
-    vectorizer_factory: VectorizerFactory
+    vectorizer_factory: VectorizerFactory = no_vectors
+    service: Service | None = None
+    """None: trained models are served."""
     features: FeatureReader | None = None
     clock: Clock = field(default_factory=SystemClock)
     view_ages: Callable[[], dict[str, float]] = dict
@@ -103,7 +128,7 @@ def run_worker(open_resources: Open) -> None:
         return
     if first.preflight is not None:
         configure_logging(worker=first.worker)
-        run_preflight(first.preflight, lambda: open_resources(first).vectorizer_factory, channel, first.options.trust)
+        run_preflight(first.preflight, lambda: _loading(open_resources(first), first), channel)
     if first.preflight is not None or listener is None:
         return
     try:
@@ -173,7 +198,8 @@ class _Worker:
         self._gateway = gateway
         self._channel = channel
         self._access = Access(Grants(), resources.clock) if first.options.authentication else None
-        self._vectorizer_factory = resources.vectorizer_factory
+        self._service = resources.service
+        self._load_bundle = _loading(resources, first)
         self._loader = Loader(self._open)
         self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
         self._errors: dict[str, str] = {}
@@ -198,7 +224,7 @@ class _Worker:
         setup = ServerSetup(
             http=listener,
             access=self._access,
-            routes=_routes(gateway),
+            routes=_routes(gateway) if self._service is None else self._service.routes(gateway, self._access),
             traces=self._traces,
         )
         saving = asyncio.create_task(gateway.metrics.keep_saving())
@@ -211,6 +237,8 @@ class _Worker:
         finally:
             saving.cancel()
             self._orders.put(None)
+            if self._service is not None:
+                await self._service.close()
 
     def close(self) -> None:
         """Close what was loaded: the processes of models end, and requests that wait for one fail."""
@@ -290,7 +318,7 @@ class _Worker:
         """Load a bundle, and tell the supervisor which one it is before this process may die of it."""
         self._send(Loading(*order.key))
         try:
-            return load_bundle(order, self._vectorizer_factory, trust=self._first.options.trust, aside=aside)
+            return self._load_bundle(order, aside)
         finally:
             self._send(Loading())
 
@@ -317,6 +345,15 @@ class _Worker:
             if self._errors.get(model) != errors.get(model):
                 self._send(Trouble(model, errors.get(model, "")))
         self._errors = errors
+
+
+def _loading(resources: WorkerResources, first: Configure) -> Load:
+    """Return what loads bundles."""
+    service = resources.service
+    if service is not None:
+        return lambda order, aside: service.load(order)
+    trust = first.options.trust
+    return lambda order, aside: load_bundle(order, resources.vectorizer_factory, trust=trust, aside=aside)
 
 
 def _routes(gateway: Gateway) -> list[Route]:

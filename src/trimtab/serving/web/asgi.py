@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.endpoints import (
+    CHALLENGE,
     ENCODING_HEADER,
     JSON,
     MODEL_HEADER,
@@ -46,7 +47,6 @@ MOST_UNREAD = 64 * 2**20
 """Bytes beyond the limit that are read and discarded, so that the client receives the refusal."""
 FEW_PACKED = 512
 """Largest compressed body that is unpacked on the event loop: at most half a megabyte unpacked."""
-CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
 _WITH_BODY = ("POST", "PUT")
 _BY_HEADER = ("infer", "feedback")
 _CHANGES = ("chat", "embed", "feedback", "trigger", "admin")

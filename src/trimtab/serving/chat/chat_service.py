@@ -1,0 +1,290 @@
+"""The gateway of prompts: takes chats in OpenAI's shape, asks endpoints, answers, and logs each turn.
+
+A turn keeps the table of versions that it began with, so that a swap of revisions never changes an answer under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from trimtab.bundle.prompt_spec import TargetSpec
+from trimtab.clock import to_micros
+from trimtab.llm.completion import Completion
+from trimtab.llm.money.spend_scopes import Caller
+from trimtab.llm.upstream.answer_stream import AnswerStream
+from trimtab.llm.upstream.upstream_client import Upstream
+from trimtab.policy.llm.section_llm import Llm
+from trimtab.serving.chat.call_books import CallBooks
+from trimtab.serving.chat.chat_errors import ChatRefused, refusal
+from trimtab.serving.chat.chat_request import ChatRequest, RequestRules, read_request
+from trimtab.serving.chat.chat_turn import Turn, VersionTurn, new_id
+from trimtab.serving.chat.conversations import HEADER, conversation_of, sticky_key
+from trimtab.serving.chat.stream_relay import StreamRelay
+from trimtab.serving.chat.target_calls import Begun, TargetCalls
+from trimtab.serving.chat.turn_log import TurnLog
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.core.routing import point
+from trimtab.serving.endpoints import JSON, Access, Answer, Call, Write
+from trimtab.serving.orders import Grant
+from trimtab.serving.requests import Refused
+from trimtab.units import MICROS
+
+EVENTS = b"text/event-stream; charset=utf-8"
+PING_S = 15.0
+"""A stream that is silent for so long gets a comment."""
+LOOK_S = 1.0
+DRAIN_S = 30.0
+"""How long an answer is read on after its client has left, where `llm.disconnect` is drain."""
+CLOSING_S = 5.0
+"""How long a worker that ends waits for answers that are read on."""
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+_decode, _encode = msgspec.json.Decoder(dict[str, Any]).decode, msgspec.json.Encoder().encode
+
+
+class ChatService:
+    """Answers chats. Lives on one event loop.
+
+    identify: makes the keyed hash of a user or conversation, which is all that the log keeps of its name.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        access: Access | None,
+        llm: Llm,
+        upstream: Upstream,
+        books: CallBooks,
+        log: TurnLog,
+        identify: Callable[[str], str],
+    ) -> None:
+        self.gateway = gateway
+        self._access = access
+        self._llm = llm
+        self._upstream = upstream
+        self._books = books
+        self._log = log
+        self._identify = identify
+        self._calls = TargetCalls(upstream, books, llm)
+        self._rules = RequestRules(overrides=frozenset(llm.overrides), most_bytes=llm.limits.input)
+        self._total_s = llm.timeouts.total / MICROS["s"]
+        self._relays: set[StreamRelay] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ticking = asyncio.create_task(self._tick())
+        gateway.on_swap.append(self._withdraw)
+
+    def grant(self, call: Call, verb: Any) -> Grant | None:
+        """Return what the token of a request opens; None where none is asked for."""
+        return None if self._access is None else self._access.grant(call.headers, verb)
+
+    def check_open(self, grant: Grant | None, model: str) -> None:
+        """Raise Refused (403) unless a token opens a prompt."""
+        if grant is not None and self._access is not None:
+            self._access.open(grant, model)
+
+    async def chat(self, call: Call) -> Answer:
+        """Answer POST /v1/chat/completions."""
+        try:
+            grant = self.grant(call, "chat")
+            rules = self._rules_of(grant)
+            request = await self.gateway.decoding.read(read_request, call.body, rules)
+            turn = self._begin(call, request, grant)
+            return await (self._streamed(turn) if request.stream else self._whole(turn))
+        except Refused as refused:
+            self.gateway.metrics.refuse(refused.status)
+            return refusal(refused)
+
+    async def close(self) -> None:
+        """End what runs beside the answers, and book it."""
+        self._ticking.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._upstream.close()
+        await asyncio.to_thread(self._books.close)
+
+    def _rules_of(self, grant: Grant | None) -> RequestRules:
+        limits = None if grant is None else self._llm.token_limits.get(grant.limits)
+        return self._rules if limits is None else msgspec.structs.replace(self._rules, most_bytes=limits.input)
+
+    def _begin(self, call: Call, request: ChatRequest, grant: Grant | None) -> Turn:
+        """Choose the version of a turn. Raises Refused."""
+        self.check_open(grant, request.model)
+        token = "" if grant is None else grant.name
+        table = self.gateway.table.model(request.model)
+        conversation = conversation_of(request, call.header(HEADER), token)
+        if request.version is None:
+            key = sticky_key(request, conversation, token, self._llm.sticky)
+            variant, route = table.variant_at(point(table.model, key)), "split"
+        else:
+            if grant is not None and "pin" not in grant.verbs:
+                raise ChatRefused(
+                    403, f"the token '{token}' does not allow 'pin', so it may not name the version of a prompt"
+                )
+            found = table.variant(request.version)
+            assert found is not None
+            variant, route = found, "pinned"
+        return Turn(
+            id=new_id(),
+            request=request,
+            table=table,
+            variant=variant,
+            route=route,
+            caller=Caller(
+                prompt=table.model,
+                token=token,
+                tenant=token,
+                user="" if not request.user else self._identify(request.user),
+                conversation=self._identify(conversation),
+                budget="" if grant is None else grant.budget,
+                limits="" if grant is None else grant.limits,
+            ),
+            conversation=conversation,
+            at=to_micros(self.gateway.clock.now()),
+            received_ns=call.received_ns,
+            ends=asyncio.get_running_loop().time() + self._total_s,
+        )
+
+    # whole answers
+
+    async def _whole(self, turn: Turn) -> Answer:
+        if self._llm.disconnect == "cancel":
+            return await self._whole_now(turn)
+        task = self._later(self._whole_now(turn))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            turn.gone = True
+            asyncio.get_running_loop().call_later(DRAIN_S, task.cancel)
+            raise
+
+    async def _whole_now(self, turn: Turn) -> Answer:
+        try:
+            completion, begun = await self._fitting(turn)
+        except asyncio.CancelledError:
+            turn.gone = True
+            raise
+        else:
+            await self._finish(turn, answered=False)
+            body = {**_decode(completion.raw), "id": turn.id}
+            return Answer(200, _encode(body), JSON, self._headers(turn, begun))
+        finally:
+            await self._finish(turn, answered=True)
+
+    async def _fitting(self, turn: Turn) -> tuple[Completion, Begun]:
+        """Return an answer that fits the prompt, as `llm.output` says. Raises ChatRefused."""
+        invalid, retries = self._llm.output.invalid, self._llm.output.retries
+        while True:
+            completion, begun = await self._calls.first(turn, self._complete)
+            work = begun.work
+            work.completion = completion
+            self._books.settle(work, begun.target, begun.hold, completion)
+            problem = work.problem(completion)
+            if not problem or invalid == "pass":
+                return completion, begun
+            if invalid == "fail" or retries == 0:
+                work.error = "invalid_output"
+                raise ChatRefused(502, problem, code="invalid_output")
+            retries -= 1
+
+    async def _complete(self, target: TargetSpec, work: VersionTurn) -> Completion:
+        return await self._upstream.complete(target, work.body, timeouts=self._llm.timeouts, attempts=1)
+
+    # streamed answers
+
+    async def _streamed(self, turn: Turn) -> Answer:
+        try:
+            stream, begun = await self._calls.first(turn, self._open)
+        except BaseException as error:
+            turn.gone = isinstance(error, asyncio.CancelledError)
+            await self._finish(turn, answered=True)
+            raise
+        relay = StreamRelay(turn, begun, stream, self._settle, checks=self._llm.output.invalid != "pass")
+        headers = [*self._headers(turn, begun), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        return Answer(200, b"", EVENTS, headers, partial(self._relay, relay))
+
+    async def _open(self, target: TargetSpec, work: VersionTurn) -> AnswerStream:
+        return await self._upstream.stream(target, work.body, timeouts=self._llm.timeouts, attempts=1)
+
+    async def _relay(self, relay: StreamRelay, write: Write) -> None:
+        if self._llm.disconnect == "cancel":
+            await self._relay_now(relay, write)
+        else:  # reading must not be cancelled with the client
+            await asyncio.shield(self._later(self._relay_now(relay, write)))
+
+    async def _relay_now(self, relay: StreamRelay, write: Write) -> None:
+        """Send a stream to its client, and book and log the turn, whatever becomes of it."""
+        self._relays.add(relay)
+        try:
+            await relay.run(write)
+        except ConnectionResetError:
+            if self._llm.disconnect == "cancel":
+                raise
+            await relay.read_on(DRAIN_S)
+        finally:
+            self._relays.discard(relay)
+            relay.stream.close()
+            self._settle(relay)
+            await self._finish(relay.turn, answered=True)
+
+    def _settle(self, relay: StreamRelay) -> None:
+        """Book a stream, once."""
+        if not relay.settled:
+            relay.settled = True
+            work, target, hold = relay.begun
+            work.completion = relay.stream.completion
+            self._books.settle(work, target, hold, work.completion)
+
+    def _withdraw(self) -> None:
+        """End the streams of versions that a rollback has withdrawn."""
+        for relay in list(self._relays):
+            table = self.gateway.table.models.get(relay.turn.table.model)
+            if table is not None and table.withdraws(relay.turn.last.variant.bundle.version):
+                relay.withdraw()
+
+    async def _tick(self) -> None:
+        """Send a comment to clients whose stream is silent."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now = asyncio.get_running_loop().time()
+            for relay in list(self._relays):
+                if not relay.writing and now - relay.wrote_at >= PING_S:
+                    self._later(relay.ping())
+
+    # both
+
+    def _headers(self, turn: Turn, begun: Begun) -> list[tuple[bytes, bytes]]:
+        variant = turn.last.variant
+        return [
+            (b"x-trimtab-version", b"%d" % variant.bundle.version),
+            (b"x-trimtab-revision", b"%d" % turn.table.revision),
+            (b"x-trimtab-role", variant.role.encode()),
+            *self._books.headers(begun.hold),
+        ]
+
+    async def _finish(self, turn: Turn, *, answered: bool) -> None:
+        """Log a turn, once. answered: its client does not wait for the log."""
+        if turn.ended or not turn.versions:
+            return
+        turn.ended = True
+        if turn.gone:
+            turn.last.error = turn.last.error or "client_gone"
+        turn.last.latency_us = (time.perf_counter_ns() - turn.received_ns) // 1000
+        await self._log.write(turn, answered=answered)
+
+    def _later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

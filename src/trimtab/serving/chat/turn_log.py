@@ -1,0 +1,147 @@
+"""Writes turns to the prediction log: a prediction and a turn for each version that was asked, and the messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trimtab.bundle.prompt_spec import TURN_FEATURES, TURN_NUMBERS
+from trimtab.clock import to_micros
+from trimtab.llm.completion import Completion, Usage
+from trimtab.serving.chat.chat_turn import Turn, VersionTurn
+from trimtab.serving.chat.conversations import turn_number
+from trimtab.serving.core.gateway import Gateway
+from trimtab.stores.predictions.contract import Predictions
+
+MAX_INT32 = 2**31 - 1
+NOTHING = Usage(input=0, output=0, kind="estimated")
+NOT_THE_VERSION = frozenset({"client_gone", "withdrawn", "slow_reader", "budget_exceeded", "rate_limited"})
+"""Errors that say nothing about the version: the guard does not count them."""
+
+
+class TurnLog:
+    """The log of a worker's turns. Lives on one event loop."""
+
+    def __init__(self, gateway: Gateway, predictions: Predictions) -> None:
+        self._gateway = gateway
+        self._predictions = predictions
+
+    async def write(self, turn: Turn, *, answered: bool) -> None:
+        """Log a turn that has ended. answered: its client does not wait for the log. Raises Refused."""
+        works = turn.versions
+        for work in works:
+            self._count(turn, work)
+        served = sum(is_served(turn, work) for work in works)
+        await self._gateway.journal.rows(lambda cpu_us: self._append(turn, cpu_us), served, answered=answered)
+
+    def _append(self, turn: Turn, cpu_us: int) -> None:
+        now = to_micros(self._gateway.clock.now())
+        self._predictions.append_turns(turn_rows(turn, now))
+        self._predictions.append(prediction_rows(turn, now, cpu_us))
+
+    def _count(self, turn: Turn, work: VersionTurn) -> None:
+        failed = work.error is not None and work.error not in NOT_THE_VERSION
+        self._gateway.metrics.count_turn(
+            work.variant, served=is_served(turn, work), latency_us=work.latency_us, failed=failed
+        )
+
+
+def is_served(turn: Turn, work: VersionTurn) -> bool:
+    """Return True if a client got, or was to get, what a version answered."""
+    return turn.purpose == "serve" and work is turn.last
+
+
+def prediction_rows(turn: Turn, now: int, cpu_us: int) -> dict[str, Sequence[Any]]:
+    """Return the predictions of a turn, one column a field. now: microseconds since 1970."""
+    works, rows = turn.versions, len(turn.versions)
+    caller = turn.caller
+    entities = [("conversation", caller.conversation), ("user", caller.user), ("tenant", caller.tenant)]
+    fell_back = len(works) > 1
+    return {
+        "prediction_id": [turn.id] * rows,
+        "model": [turn.table.model] * rows,
+        "version": [work.variant.bundle.version for work in works],
+        "role": [work.variant.role for work in works],
+        "served": [is_served(turn, work) for work in works],
+        "route": ["fallback" if fell_back and work is turn.last else turn.route for work in works],
+        "revision": [turn.table.revision] * rows,
+        "event_time": [turn.at] * rows,
+        "logged_at": [now] * rows,
+        "entities": [[(name, value) for name, value in entities if value]] * rows,
+        "features": [features(turn, work) for work in works],
+        "score": [0.0 if work.error is None else None for work in works],
+        "confidence": [None] * rows,
+        "latency_us": [min(work.latency_us, MAX_INT32) for work in works],
+        "cpu_us": [min(cpu_us // rows, MAX_INT32)] * rows,
+        "error": [work.error for work in works],
+    }
+
+
+def turn_rows(turn: Turn, now: int) -> dict[str, Sequence[Any]]:
+    """Return the rows of kind `turns`, one column a field."""
+    works, rows = turn.versions, len(turn.versions)
+    usages = [work.usage or NOTHING for work in works]
+    answers = [work.completion or Completion(finish_reason="") for work in works]
+    return {
+        "prediction_id": [turn.id] * rows,
+        "model": [turn.table.model] * rows,
+        "version": [work.variant.bundle.version for work in works],
+        "at": [now] * rows,
+        "purpose": [turn.purpose] * rows,
+        "endpoint": [work.target.endpoint.name for work in works],
+        "upstream_model": [work.target.model for work in works],
+        "model_reported": [answer.model or None for answer in answers],
+        "input_tokens": [min(usage.input, MAX_INT32) for usage in usages],
+        "cached_tokens": [min(usage.cached, MAX_INT32) for usage in usages],
+        "cache_write_tokens": [min(usage.cache_write, MAX_INT32) for usage in usages],
+        "output_tokens": [min(usage.output, MAX_INT32) for usage in usages],
+        "reasoning_tokens": [min(usage.reasoning, MAX_INT32) for usage in usages],
+        "usage": [usage.kind for usage in usages],
+        "cost_pico": [work.cost for work in works],
+        "price_version": [work.price_version for work in works],
+        "first_token_us": [round(answer.first_token_ms * 1000) or None for answer in answers],
+        "finish_reason": [answer.finish_reason or None for answer in answers],
+        "stream": [turn.request.stream] * rows,
+        "format_ok": [work.format_ok for work in works],
+        "refused": [is_refused(answer) for answer in answers],
+        "tool_calls": [len(answer.tool_calls) for answer in answers],
+        "cache_hit": [work.cache_hit for work in works],
+        "attempts": [work.attempts for work in works],
+        "fell_back_from": [work.fell_back_from for work in works],
+        "document_ids": [None] * rows,
+    }
+
+
+def features(turn: Turn, work: VersionTurn) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the features of a turn, float32 (TURN_FEATURES,), NaN where a number is not known."""
+    found = np.full(len(TURN_FEATURES), np.nan, dtype=np.float32)
+    usage, answer = work.usage or NOTHING, work.completion
+    values: dict[str, float | None] = {
+        "input_tokens": usage.input,
+        "cost": work.cost / 1e12,
+        "turn": turn_number(turn.request.messages),
+    }
+    if answer is not None:
+        spent_ms = answer.latency_ms - answer.first_token_ms
+        values |= {
+            "output_tokens": usage.output,
+            "cached_share": usage.cached / usage.input if usage.input else 0.0,
+            "tool_calls": len(answer.tool_calls),
+            "documents": 0,
+            "first_token_ms": answer.first_token_ms,
+            "ms_per_token": spent_ms / usage.output if turn.request.stream and usage.output else None,
+            "refused": is_refused(answer),
+            "format_ok": None if work.format_ok is None else work.format_ok,
+            "cut": answer.finish_reason == "length",
+        }
+    for place, name in enumerate(TURN_NUMBERS):
+        if values.get(name) is not None:
+            found[place] = values[name]
+    return found
+
+
+def is_refused(answer: Completion) -> bool:
+    """Return True if the endpoint says that the model refused."""
+    return bool(answer.refusal) or answer.finish_reason == "content_filter"
