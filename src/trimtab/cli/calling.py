@@ -14,7 +14,7 @@ from importlib import import_module
 import typer
 
 from trimtab import __version__, settings
-from trimtab.app.project.child_processes import WORKER
+from trimtab.app.project.child_processes import CHAT_WORKER, WORKER
 from trimtab.cli.interrupting import INTERRUPTED, Interrupted, raise_interrupted
 from trimtab.cli.verbs import VERBS
 from trimtab.errors import TrimtabError, nearest
@@ -65,7 +65,7 @@ def _call(arguments: list[str]) -> int:
         typer.echo(f"error: no command '{verb}'.{nearest(verb, VERBS)} All of them: trimtab --help", err=True)
         return WRONG_USAGE
     if verb == "serve" and "--help" not in arguments:
-        early.start(WORKER)  # it loads while this process does; a wrong option ends it again
+        early.start(CHAT_WORKER if "prompts" in arguments else WORKER)  # it loads while this process does
     group = import_module(f"trimtab.cli.{VERBS[verb][0]}")
     raise_interrupted()
     try:

@@ -10,6 +10,7 @@ import logging
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import msgspec
 
@@ -39,14 +40,17 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """The guard and the canary of a project's models. Belongs to one thread."""
+    """The guard and the canary of what one gateway serves. Belongs to one thread.
 
-    def __init__(self, workspace: Workspace) -> None:
+    run_folder: of the gateway; None: that of the project.
+    """
+
+    def __init__(self, workspace: Workspace, run_folder: Path | None = None) -> None:
         self._workspace = workspace
         self._limits = workspace.project.policy.rollout.rollback_when
         self._canary = workspace.project.policy.rollout.canary
         self._strategy = workspace.project.policy.rollout.strategy
-        self._folder = workspace.run_folder / COUNTS
+        self._folder = (run_folder or workspace.run_folder) / COUNTS
         self._seen: list[Snapshot] = []
         self._since: dict[str, Snapshot] = {}
         """By revision: what was counted when it was first seen."""

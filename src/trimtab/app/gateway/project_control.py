@@ -18,15 +18,18 @@ from trimtab.clock import from_micros
 from trimtab.errors import TrimtabError
 from trimtab.records.serving import LogGap
 from trimtab.serving.orders import Gap, Grant, ModelOrder
-from trimtab.serving.processes.revision_follower import Revisions
+from trimtab.serving.processes.revision_follower import BundleKind, Revisions
 
 logger = logging.getLogger(__name__)
 
 
 class ProjectControl:
-    """Reads the metadata store of a project, and writes what the gateway noticed."""
+    """Reads the metadata store of a project, and writes what the gateway noticed.
 
-    def __init__(self, workspace: Workspace) -> None:
+    kind: what the gateway serves. run_folder: the gateway's; None: that of the project.
+    """
+
+    def __init__(self, workspace: Workspace, kind: BundleKind = "model", run_folder: Path | None = None) -> None:
         policy = workspace.project.policy
         self._workspace = workspace
         self._key = policy.serving.signed_by and workspace.project.folder / policy.serving.signed_by
@@ -38,8 +41,9 @@ class ProjectControl:
             sticky=policy.rollout.sticky,
             keep_warm=timedelta(microseconds=policy.rollout.keep_warm),
             inspect=self._inspect,
+            kind=kind,
         )
-        self._guard = Guard(workspace)
+        self._guard = Guard(workspace, run_folder)
         self._grants: tuple[Grant, ...] | None = None
 
     def orders(self) -> tuple[ModelOrder, ...] | None:

@@ -10,12 +10,14 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Literal
 
 from trimtab.app.alerts.heart import Heart
 from trimtab.app.alerts.running import AlertsProcess
 from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.gateway.prompt_gateway import prompt_port, prompt_run_folder
 from trimtab.app.ingestion.child import IngestionProcess
 from trimtab.app.ingestion.streaming import IN_MEMORY
 from trimtab.app.loop.event_lines import NewEvents
@@ -42,17 +44,25 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 """Of the loop when a store fails; each pause is twice as long as the one before."""
 MAX_RESTARTS = 5
+LOG = "gateway.log"
 STARTED = "gateway.started"
 """In the run folder: process id of the gateway that an `up` started, so that the next one knows it as its own."""
 
 
 class GatewayProcess:
-    """The gateway of a project as a process: started, adopted, watched, stopped."""
+    """A gateway of a project as a process: started, adopted, watched, stopped. only: what it serves."""
 
-    def __init__(self, workspace: Workspace, *, environment: str, port: int | None) -> None:
+    def __init__(
+        self, workspace: Workspace, *, environment: str, port: int | None, only: Literal["models", "prompts"] = "models"
+    ) -> None:
         self._workspace = workspace
+        self._run_folder = workspace.run_folder if only == "models" else prompt_run_folder(workspace)
+        policy = workspace.project.policy
+        self.name = "gateway" if only == "models" else "prompts"
+        self._what = "gateway" if only == "models" else "gateway of prompts"
+        self._drain = policy.serving.drain if only == "models" else max(policy.serving.drain, policy.llm.timeouts.total)
         self._command = [sys.executable, "-m", "trimtab.cli", "serve", "--project", str(workspace.project.folder)]
-        self._command += ["--env", environment]
+        self._command += ["--env", environment, "--only", only]
         self._port = port
         if port is not None:
             self._command += ["--port", str(port)]
@@ -64,39 +74,39 @@ class GatewayProcess:
 
         Raises StoreError with the gateway's own words when it does not come up, UsageError when one runs elsewhere.
         """
-        if found := running_gateway(self._workspace.run_folder):
+        if found := running_gateway(self._run_folder):
             if self._port not in (None, 0, found.port):
                 raise UsageError(
                     f"--port {self._port}: the gateway of this project runs already, at {url_of(found)} (process "
                     f"{found.pid}). Leave --port out to use it, or end it first: kill {found.pid}"
                 )
             return found, True
-        log_path = self._workspace.run_folder / "gateway.log"
+        log_path = self._run_folder / LOG
         with log_path.open("ab") as output:
             start = output.tell()
             self._child = subprocess.Popen(
                 self._command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
             )
-        write_atomically(self._workspace.run_folder / STARTED, str(self._child.pid).encode())
+        write_atomically(self._run_folder / STARTED, str(self._child.pid).encode())
         waited = 0.0
         while waited < START_SECONDS:
-            if found := running_gateway(self._workspace.run_folder):
+            if found := running_gateway(self._run_folder):
                 return found, False
             if self._child.poll() is not None:
                 break
             self._workspace.clock.sleep(POLL_SECONDS)
             waited += POLL_SECONDS
         words = log_path.read_bytes()[start:].decode(errors="replace").strip()
-        raise StoreError(f"the gateway did not start: {words[-2000:] or 'it said nothing; see ' + str(log_path)}")
+        raise StoreError(f"the {self._what} did not start: {words[-2000:] or 'it said nothing; see ' + str(log_path)}")
 
     def watch(self) -> None:
         """Start the gateway again when it has died. Raises StoreError when it keeps dying."""
-        if running_gateway(self._workspace.run_folder):
+        if running_gateway(self._run_folder):
             return
         self._restarts += 1
         if self._restarts > MAX_RESTARTS:
-            raise StoreError(f"the gateway died {self._restarts} times; see {self._workspace.run_folder}/gateway.log")
-        log.warning("the gateway has died; starting it again (%d of %d)", self._restarts, MAX_RESTARTS)
+            raise StoreError(f"the {self._what} died {self._restarts} times; see {self._run_folder / LOG}")
+        log.warning("the %s has died; starting it again (%d of %d)", self._what, self._restarts, MAX_RESTARTS)
         try:
             self.start()
         except StoreError as error:  # what it needs may come back; the next look tries again
@@ -105,7 +115,7 @@ class GatewayProcess:
     def is_own(self, found: Announcement) -> bool:
         """Return True if this `up`, or one that has crashed, started the gateway."""
         try:
-            return (self._workspace.run_folder / STARTED).read_text() == str(found.pid)
+            return (self._run_folder / STARTED).read_text() == str(found.pid)
         except FileNotFoundError:
             return False
 
@@ -114,13 +124,13 @@ class GatewayProcess:
 
         Return a gateway that another command started: it goes on.
         """
-        found = running_gateway(self._workspace.run_folder)
+        found = running_gateway(self._run_folder)
         if found is None:
             return None
         if not self.is_own(found):
             return found
         send_signal(found.pid, signal.SIGTERM)
-        patience = self._workspace.project.policy.serving.drain / MICROS["s"] + STOP_SECONDS
+        patience = self._drain / MICROS["s"] + STOP_SECONDS
         waited = 0.0
         while is_running(found.pid) and waited < patience:
             if self._child is not None:
@@ -152,13 +162,25 @@ def up(
         note_policy(workspace)
         say(ledger_line(workspace))
         console = ConsoleProcess(workspace, environment=environment) if with_console else None
-        gateway = GatewayProcess(workspace, environment=environment, port=port) if with_gateway else None
-        _run(workspace, gateway, console, environment=environment, say=say, stop=stop)
+        gateways = _gateways(workspace, environment=environment, port=port) if with_gateway else []
+        _run(workspace, gateways, console, environment=environment, say=say, stop=stop)
+
+
+def _gateways(workspace: Workspace, *, environment: str, port: int | None) -> list[GatewayProcess]:
+    """Return the gateways of a project. port: of the models'; that of the prompts follows it."""
+    definitions, policy = workspace.project.definitions, workspace.project.policy
+    found = []
+    if definitions.models or not definitions.prompts:
+        found.append(GatewayProcess(workspace, environment=environment, port=port))
+    if definitions.prompts:
+        own = None if port is None else prompt_port(policy, with_models=bool(definitions.models), port=port)
+        found.append(GatewayProcess(workspace, environment=environment, port=own, only="prompts"))
+    return found
 
 
 def _run(
     workspace: Workspace,
-    gateway: GatewayProcess | None,
+    gateways: Sequence[GatewayProcess],
     console: ConsoleProcess | None,
     *,
     environment: str,
@@ -172,10 +194,10 @@ def _run(
     loopback = LoopbackProcess(workspace)
     if (provider := loopback.start()) is not None:
         say(f"loopback {provider.url}; it stands in for a language model, and is none")
-    if gateway is not None:
+    for gateway in gateways:
         found, adopted = gateway.start()
-        own = gateway.is_own(found)
-        say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
+        own = own and gateway.is_own(found)
+        say(f"{gateway.name:<9}{url_of(found)}{' (was running already)' if adopted else ''}")
     ingestion = IngestionProcess(workspace, environment=environment)
     alerts = AlertsProcess(workspace, environment=environment)
     heart = Heart(workspace.run_folder, workspace.clock, FiguresReader(workspace))
@@ -190,7 +212,7 @@ def _run(
         events = NewEvents(workspace.metadata, workspace.clock)
         pause = FIRST_PAUSE_SECONDS
         while not stop():
-            if gateway is not None:
+            for gateway in gateways:
                 gateway.watch()
             loopback.watch()
             ingestion.watch()
@@ -210,7 +232,7 @@ def _run(
                 if steering is not None:
                     _close(steering)
                 steering = None
-                _wait(workspace, gateway, stop, pause)
+                _wait(workspace, gateways, stop, pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
             pause = FIRST_PAUSE_SECONDS
@@ -226,10 +248,10 @@ def _run(
         heart.stop()
         alerts.stop()
         ingestion.stop()
-        left = None if gateway is None else gateway.stop()
-        if left is None:
+        left = [each for gateway in gateways if (each := gateway.stop())]
+        still = "".join(f"; the gateway at {url_of(each)} goes on (process {each.pid})" for each in left)
+        if not left:
             loopback.stop()
-        still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
         with suppress(StoreError):
             say(ledger_line(workspace))
         say(f"stopped{still}; nothing is lost, `trimtab up` goes on where this ended")
@@ -267,11 +289,11 @@ def _close(steering: Steering) -> None:
         log.warning("the loop did not end in order: %s", error)
 
 
-def _wait(workspace: Workspace, gateway: GatewayProcess | None, stop: Stop, seconds: float) -> None:
-    """Wait, and watch the gateway meanwhile."""
+def _wait(workspace: Workspace, gateways: Sequence[GatewayProcess], stop: Stop, seconds: float) -> None:
+    """Wait, and watch the gateways meanwhile."""
     waited = 0.0
     while waited < seconds and not stop():
-        if gateway is not None:
+        for gateway in gateways:
             gateway.watch()
         workspace.clock.sleep(POLL_SECONDS)
         waited += POLL_SECONDS

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 WORKER = (sys.executable, "-m", "trimtab.app.gateway.worker_program")
+CHAT_WORKER = (sys.executable, "-m", "trimtab.app.gateway.chat_program")
 TRAINING = (sys.executable, "-m", "trimtab.app.jobs.training_process")
 REPRODUCING = ("-m", "trimtab.app.runs.reproducing")
 """The arguments of the Python that the run is made again with."""

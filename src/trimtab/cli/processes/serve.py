@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -13,8 +18,10 @@ import typer
 from trimtab import settings
 from trimtab.app.gateway.bucket_model import fetch_model
 from trimtab.app.gateway.configuration import gateway_config, running_gateway, url_of
+from trimtab.app.gateway.prompt_gateway import prompt_gateway_config, prompt_port
 from trimtab.app.gateway.standalone import StandaloneOptions, refuse_public, standalone_config
 from trimtab.app.project.loopback_process import loopback_beside
+from trimtab.app.project.process_files import send_signal
 from trimtab.cli.context import Context, Verbs
 from trimtab.errors import UsageError
 from trimtab.metric_catalog import ModelTask
@@ -33,6 +40,10 @@ def serve(
     context: Context,
     path: Annotated[
         Path | None, typer.Argument(help="A bundle or an MLflow model to serve alone; left out, the project's models.")
+    ] = None,
+    only: Annotated[
+        Literal["models", "prompts"] | None,
+        typer.Option(help="Serve the project's models or its prompts alone; both by default, in two processes."),
     ] = None,
     host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to bind; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
@@ -77,11 +88,10 @@ def serve(
         if log or trust or task or signed_by or tls_certificate or tls_key:
             alone = "--log, --trust, --task, --signed-by, --tls-certificate, --tls-key"
             raise UsageError(f"these options go with a PATH, a project says so in its trimtab.yaml: {alone}")
-        config = gateway_config(context.workspace, host=host, port=port, workers=workers, grpc_port=grpc_port)
-        _tell_of_another(config)
-        with loopback_beside(context.workspace):
-            _run(config, contract, host, port)
+        _serve_project(context, contract, only, host=host, port=port, workers=workers, grpc_port=grpc_port)
         return
+    if only:
+        raise UsageError("--only chooses between the models and the prompts of a project; a PATH is one model")
     if (tls_certificate is None) != (tls_key is None):
         raise UsageError("--tls-certificate and --tls-key go together")
     asked = StandaloneOptions(
@@ -103,6 +113,51 @@ def serve(
         assert path is not None
         config = standalone_config(path, Path(run_folder), asked)
         _run(config, contract, host, port)
+
+
+def _serve_project(
+    context: Context,
+    contract: ContainerContract | None,
+    only: Literal["models", "prompts"] | None,
+    *,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    grpc_port: int | None,
+) -> None:
+    """Serve models in this process, and prompts in a child; where only one of them is served, in this process."""
+    workspace = context.workspace
+    definitions, policy = workspace.project.definitions, workspace.project.policy
+    if only == "prompts" and not definitions.prompts:
+        raise UsageError("--only prompts: definitions.py has no tt.Prompt")
+    if only == "prompts" or (only is None and definitions.prompts and not definitions.models):
+        config = prompt_gateway_config(workspace, host=host, port=port, workers=workers)
+        _tell_of_another(config)
+        with loopback_beside(workspace):
+            serve_forever(config, listening=lambda found: typer.echo(f"prompts  {url_of(found)}/v1  (Ctrl-C ends it)"))
+        return
+    config = gateway_config(workspace, host=host, port=port, workers=workers, grpc_port=grpc_port)
+    _tell_of_another(config)
+    with ExitStack() as stack:
+        if only is None and definitions.prompts and contract is None:
+            own = prompt_port(policy, with_models=True, port=port)
+            stack.enter_context(_prompts_beside(context, host=host, port=own, workers=workers))
+        _run(config, contract, host, port)
+
+
+@contextmanager
+def _prompts_beside(context: Context, *, host: str | None, port: int, workers: int | None) -> Iterator[None]:
+    """Serve prompts in a child process. It prints its own errors."""
+    command = [sys.executable, "-m", "trimtab.cli", "serve", "--only", "prompts", "--port", str(port)]
+    command += ["--project", str(context.workspace.project.folder), "--env", context.env]
+    command += [] if host is None else ["--host", host]
+    command += [] if workers is None else ["--workers", str(workers)]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        send_signal(child.pid, signal.SIGTERM)
+        child.wait()
 
 
 def _run(config: GatewayConfig, contract: ContainerContract | None, host: str | None, port: int | None) -> None:

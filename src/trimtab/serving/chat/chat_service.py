@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -52,10 +52,7 @@ _decode, _encode = msgspec.json.Decoder(dict[str, Any]).decode, msgspec.json.Enc
 
 
 class ChatService:
-    """Answers chats. Lives on one event loop.
-
-    identify: makes the keyed hash of a user or conversation, which is all that the log keeps of its name.
-    """
+    """Answers chats. Lives on one event loop."""
 
     def __init__(
         self,
@@ -65,7 +62,6 @@ class ChatService:
         upstream: Upstream,
         books: CallBooks,
         log: TurnLog,
-        identify: Callable[[str], str],
     ) -> None:
         self.gateway = gateway
         self._access = access
@@ -73,7 +69,6 @@ class ChatService:
         self._upstream = upstream
         self._books = books
         self._log = log
-        self._identify = identify
         self._calls = TargetCalls(upstream, books, llm)
         self._rules = RequestRules(overrides=frozenset(llm.overrides), most_bytes=llm.limits.input)
         self._total_s = llm.timeouts.total / MICROS["s"]
@@ -145,8 +140,8 @@ class ChatService:
                 prompt=table.model,
                 token=token,
                 tenant=token,
-                user="" if not request.user else self._identify(request.user),
-                conversation=self._identify(conversation),
+                user="" if not request.user else self._log.hashed("user", f"{token}\x1f{request.user}"),
+                conversation=self._log.hashed("conversation", conversation),
                 budget="" if grant is None else grant.budget,
                 limits="" if grant is None else grant.limits,
             ),

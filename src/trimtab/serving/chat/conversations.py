@@ -44,4 +44,4 @@ def sticky_key(request: ChatRequest, conversation: str, token: str, sticky: str)
 
 def turn_number(messages: Sequence[Mapping[str, Any]]) -> int:
     """Return the place of a turn in its conversation, from 1: how many messages of the user there are."""
-    return max(1, sum(message["role"] == "user" for message in messages))
+    return max(1, len([message for message in messages if message["role"] == "user"]))

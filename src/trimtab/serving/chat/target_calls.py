@@ -112,7 +112,7 @@ class TargetCalls:
                 except UpstreamError as error:
                     self._books.settle_failed(work, target, hold, error)
                     failure, work.error = refusal_of(error), f"upstream_{error.kind}"
-                    pause = self._upstream.pause(error, attempt)
+                    pause = self._upstream.pause_before(error, attempt)
                     if pause is None or attempt + 1 == self._llm.retry.attempts or self._left(turn) <= pause:
                         break
                     await asyncio.sleep(pause)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from trimtab.bundle.prompt_spec import TURN_FEATURES, TURN_NUMBERS
 from trimtab.clock import to_micros
 from trimtab.llm.completion import Completion, Usage
+from trimtab.llm.redaction.redactor import Kept, Redactor
+from trimtab.policy.llm.section_llm import KeptText
 from trimtab.serving.chat.chat_turn import Turn, VersionTurn
 from trimtab.serving.chat.conversations import turn_number
 from trimtab.serving.core.gateway import Gateway
@@ -24,9 +27,15 @@ NOT_THE_VERSION = frozenset({"client_gone", "withdrawn", "slow_reader", "budget_
 class TurnLog:
     """The log of a worker's turns. Lives on one event loop."""
 
-    def __init__(self, gateway: Gateway, predictions: Predictions) -> None:
+    def __init__(self, gateway: Gateway, predictions: Predictions, redactor: Redactor, store: KeptText) -> None:
         self._gateway = gateway
         self._predictions = predictions
+        self._redactor = redactor
+        self._store = store
+
+    def hashed(self, kind: str, name: str) -> str:
+        """Return the keyed hash of a user or a conversation, which is all that is kept of its name."""
+        return self._redactor.key.of_name(kind, name)
 
     async def write(self, turn: Turn, *, answered: bool) -> None:
         """Log a turn that has ended. answered: its client does not wait for the log. Raises Refused."""
@@ -39,7 +48,29 @@ class TurnLog:
     def _append(self, turn: Turn, cpu_us: int) -> None:
         now = to_micros(self._gateway.clock.now())
         self._predictions.append_turns(turn_rows(turn, now))
-        self._predictions.append(prediction_rows(turn, now, cpu_us))
+        self._predictions.append_contents(self._contents(turn, now))
+        self._predictions.append(prediction_rows(turn, now, cpu_us))  # last, so that whoever finds it finds the others
+
+    def _contents(self, turn: Turn, now: int) -> dict[str, Sequence[Any]]:
+        """Return the rows of kind `contents`. What is sent and answered is masked with the same names."""
+        kept: list[tuple[int, str, Kept]] = []
+        for work in turn.versions:
+            masks = self._redactor.turn()
+            version = work.variant.bundle.version
+            kept += [(version, part, masks.keep(text, self._store.messages)) for part, text in parts_of(work)]
+        return {
+            "prediction_id": [turn.id] * len(kept),
+            "model": [turn.table.model] * len(kept),
+            "version": [version for version, _, _ in kept],
+            "at": [now] * len(kept),
+            "part": [part for _, part, _ in kept],
+            "mode": [each.mode for _, _, each in kept],
+            "text": [each.text for _, _, each in kept],
+            "chars": [each.chars for _, _, each in kept],
+            "key_id": [each.key_id for _, _, each in kept],
+            "user": [turn.caller.user or None] * len(kept),
+            "conversation": [turn.caller.conversation or None] * len(kept),
+        }
 
     def _count(self, turn: Turn, work: VersionTurn) -> None:
         failed = work.error is not None and work.error not in NOT_THE_VERSION
@@ -51,6 +82,31 @@ class TurnLog:
 def is_served(turn: Turn, work: VersionTurn) -> bool:
     """Return True if a client got, or was to get, what a version answered."""
     return turn.purpose == "serve" and work is turn.last
+
+
+def parts_of(work: VersionTurn) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each part of a turn: the messages that were sent, then the answer.
+
+    System messages are left out: the version says what they are, and they are in no log.
+    """
+    for place, message in enumerate(work.messages):
+        if message["role"] in ("system", "developer"):
+            continue
+        content = message.get("content")
+        text = content if isinstance(content, str) else "" if content is None else _json(content)
+        if message.get("tool_calls"):
+            text = f"{text}\n{_json(message['tool_calls'])}".strip()
+        yield f"messages.{place}.{message['role']}", text
+    answer = work.completion
+    if answer is not None:
+        if answer.text or answer.refusal or not answer.tool_calls:
+            yield "answer", answer.text or answer.refusal or ""
+        if answer.tool_calls:
+            yield "tool_calls", _json(answer.tool_calls)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def prediction_rows(turn: Turn, now: int, cpu_us: int) -> dict[str, Sequence[Any]]:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from trimtab.clock import Clock
-from trimtab.errors import TrimtabError
+from trimtab.errors import NotFound, TrimtabError
 from trimtab.records.serving import Assignment, Revision
 from trimtab.records.training import Bundle
 from trimtab.serving.orders import BundleOrder, ModelOrder, VariantOrder
@@ -21,6 +22,7 @@ from trimtab.stores.metadata.contract import Metadata, latest
 
 logger = logging.getLogger(__name__)
 
+BundleKind = Literal["model", "prompt"]
 Inspect = Callable[[Path], None]
 """Checks a fetched bundle; raises a TrimtabError to refuse it."""
 RETRY = timedelta(seconds=5)
@@ -28,7 +30,10 @@ RETRY = timedelta(seconds=5)
 
 
 class Revisions:
-    """Reads revisions and returns orders. Not thread-safe."""
+    """Reads revisions and returns orders. Not thread-safe.
+
+    kind: of the bundles that this gateway serves; None: any.
+    """
 
     def __init__(
         self,
@@ -39,6 +44,7 @@ class Revisions:
         sticky: Sequence[str] | None = None,
         keep_warm: timedelta = timedelta(days=1),
         inspect: Inspect = lambda folder: None,
+        kind: BundleKind | None = None,
     ) -> None:
         self._metadata = metadata
         self._artifacts = artifacts
@@ -46,6 +52,9 @@ class Revisions:
         self._sticky = None if sticky is None else tuple(sticky)
         self._keep_warm = keep_warm
         self._inspect = inspect
+        self._kind = kind
+        self._kinds: dict[str, BundleKind | None] = {}
+        """Kind of bundle by model."""
         self._newest: str | None = None
         self._read = False
         self._orders: tuple[ModelOrder, ...] = ()
@@ -64,6 +73,8 @@ class Revisions:
         if not self._read or (newest is not None and newest.id != self._newest):
             self._history = {}
             for revision in self._metadata.find(Revision):
+                if self._kind is not None and self._kind_of(revision) not in (self._kind, None):
+                    continue
                 self._history.setdefault(revision.model, []).append(revision)
         orders = tuple(self._order(revisions) for revisions in self._history.values())
         self._newest = newest.id if newest is not None else None
@@ -71,6 +82,17 @@ class Revisions:
             return None
         self._read, self._orders = True, orders
         return orders
+
+    def _kind_of(self, revision: Revision) -> BundleKind | None:
+        """Return the kind of a model's bundles; None where a revision names no bundle that is known."""
+        if self._kinds.get(revision.model) is None:
+            champion = revision.bundle_in("champion")
+            try:
+                found = None if champion is None else self._metadata.get(Bundle, champion).kind
+            except NotFound:
+                found = None
+            self._kinds[revision.model] = found
+        return self._kinds[revision.model]
 
     def _order(self, revisions: Sequence[Revision]) -> ModelOrder:
         now = revisions[0]

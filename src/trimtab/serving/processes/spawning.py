@@ -50,14 +50,20 @@ class _Early:
 
     def __init__(self) -> None:
         self._spawned: Spawned | None = None
+        self._command: Sequence[str] = ()
 
     def start(self, command: Sequence[str]) -> None:
         """Start the worker."""
-        self._spawned = spawn(command)
+        self._command, self._spawned = command, spawn(command)
 
-    def take(self) -> Spawned | None:
-        """Return the worker to its first caller; None to all others."""
+    def take(self, command: Sequence[str]) -> Spawned | None:
+        """Return the worker to its first caller; None to all others. It ends when another program is wanted."""
         found, self._spawned = self._spawned, None
+        if found is not None and list(command) != list(self._command):
+            found.end.close()
+            found.process.terminate()
+            found.process.wait()
+            return None
         return found
 
 

@@ -167,7 +167,7 @@ class _Supervisor:
 
     def _start(self, name: str) -> None:
         try:
-            spawned = early.take() or spawn(self._config.worker_command)
+            spawned = early.take(self._config.worker_command) or spawn(self._config.worker_command)
         except OSError as error:  # out of memory or processes: a later attempt may succeed
             logger.error("worker %s cannot be started: %s", name, error)
             self._due[name] = time.monotonic() + RESTART_S[-1]
