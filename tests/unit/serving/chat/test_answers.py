@@ -24,4 +24,3 @@ def test_a_prompt_answers(run_chat: Run) -> None:
     chat = run_chat(test)
     rows, turns = chat.rows(), chat.rows("turns")
     assert len(rows) == len(turns) == 2
-    print(rows[0], turns[1], chat.rows("contents"), chat.loopback.bill.totals)
