@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from trimtab.errors import nearest
 from trimtab.metric_catalog import CONTAMINATION, Task
@@ -218,6 +218,23 @@ class Policy(Section):
     """Files for CI servers and platforms."""
     environments: dict[str, Environment] = {LOCAL: Environment()}
     """Where things live, by name of the environment; `local` is always there."""
+
+    @field_validator("llm")
+    @classmethod
+    def _can_compare(cls, llm: Llm, info: ValidationInfo) -> Llm:
+        strategy, by = info.data["rollout"].strategy if "rollout" in info.data else None, llm.promote.by
+        if by == "judge" and strategy not in (None, "shadow"):
+            raise ValueError(
+                f"promote.by: judge compares a shadow, turn by turn, and rollout.strategy is {strategy}: in a split "
+                "the same users come back window after window, which promotes what is no better. Write rollout: "
+                "{ strategy: shadow }, or by: feedback"
+            )
+        if by == "feedback" and strategy == "shadow":
+            raise ValueError(
+                "promote.by: feedback compares what users say of both versions, and rollout.strategy is shadow, whose "
+                "answers reach no user. Write by: judge, or rollout: { strategy: champion-challenger }"
+            )
+        return llm
 
     @field_validator("environments")
     @classmethod

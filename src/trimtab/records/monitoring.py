@@ -211,9 +211,15 @@ class Comparison(Record, frozen=True, kw_only=True):
     without costs in the policy."""
     money_per_day_low: float | None
     money_per_day_high: float | None
-    verdict: Literal["promote", "futile", "continue", "expired"]
+    verdict: Literal["promote", "futile", "harm", "continue", "expired"]
     """Of the rule `promote_when` at the first window that decided it, or at this one as long as none has."""
     reason: str
+    unit: Literal["windows", "conversations", "users"] = "windows"
+    """What evidence is counted in: windows that are compared, or, of a prompt by `llm.promote`, first bad events of
+    conversations, or pairs of users. Gains of a prompt are relative: the share by which bad events are fewer; `labels`
+    is then the number of conversations, and `windows` that of windows since the comparison began."""
+    revision: int = 0
+    """Of a prompt: number of the revision by which the comparison began; it is part of the id."""
 
 
 class KpiPoint(Record, frozen=True, kw_only=True):

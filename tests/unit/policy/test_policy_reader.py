@@ -204,3 +204,25 @@ def test_a_key_that_yaml_takes_for_a_truth_value_is_text() -> None:
     assert parse_policy("project: p\ntraining: { on: subprocess, memory: 2GB }\n").training.on == "subprocess"
     with pytest.raises(PolicyError, match=r"trimtab.yaml:2: training\.no"):
         parse_policy("project: p\ntraining: { no: 1 }\n")
+
+
+@pytest.mark.parametrize(
+    ("rollout", "promote", "expected"),
+    [
+        ("champion-challenger", "by: judge", "compares a shadow"),
+        ("canary", "by: judge", "rollout.strategy is canary"),
+        ("shadow", "by: feedback", "whose answers reach no user"),
+        ("shadow", "metric: thumb_down", "Did you mean 'thumbs_down'?"),
+        ("shadow", "metric: 'judge:polite@3'", "judge:NAME or human:NAME"),
+    ],
+)
+def test_prompts_are_compared_by_evidence_that_their_rollout_gives(rollout: str, promote: str, expected: str) -> None:
+    with pytest.raises(PolicyError, match=expected.replace("?", r"\?")) as refused:
+        parse_policy(f"project: p\nrollout: {{ strategy: {rollout} }}\nllm:\n  promote: {{ {promote} }}\n")
+    assert "trimtab.yaml:" in str(refused.value)
+
+
+@pytest.mark.parametrize(("strategy", "evidence"), [("shadow", "judge"), ("champion-challenger", "feedback")])
+def test_left_out_the_evidence_follows_the_rollout(strategy: str, evidence: str) -> None:
+    policy = parse_policy(f"project: p\nrollout: {{ strategy: {strategy} }}\n")
+    assert policy.llm.promote.evidence_for(policy.rollout.strategy) == evidence

@@ -47,6 +47,9 @@ class Comparisons:
         """
         if model not in self._seen:
             last = latest(self._metadata, Comparison, model=model)
+            if last is not None and last.unit != "windows":  # of a prompt, by conversations or users
+                before = self._metadata.find(Comparison, model=model)
+                last = next((each for each in before if each.unit == "windows"), None)
             self._seen[model] = last.window if last else None
         seen = self._seen[model]
         new = newest_until(self._metadata, WindowReport, lambda w: w.id == seen, model=model, stage="matured")

@@ -15,6 +15,7 @@ import msgspec
 
 from trimtab.app.gateway.turns import judging_policy, read_turn
 from trimtab.app.labels.importing import OutcomeImporter
+from trimtab.app.llm.live_comparison import LiveComparisons
 from trimtab.app.loop.actions import LoopActions, Retrainings
 from trimtab.app.loop.comparisons import Comparisons
 from trimtab.app.loop.monitors import open_monitor, windows_before_service
@@ -64,6 +65,7 @@ def decide_once(workspace: Workspace) -> list[Decision]:
         comparisons = Comparisons(workspace.metadata, workspace.clock)
         for name, controller in controllers.items():
             comparisons.step(name, workspace.served(name).task, controller.policy)
+        compare_prompts(workspace, LiveComparisons(workspace), controllers)
         return decisions
 
 
@@ -82,6 +84,12 @@ def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Co
     }
 
 
+def compare_prompts(workspace: Workspace, live: LiveComparisons, controllers: Mapping[str, Controller]) -> int:
+    """Compare the challengers of prompts, and act on verdicts; return how many comparisons were written."""
+    prompts = workspace.project.definitions.prompts
+    return sum(len(live.step(name, each.policy)) for name, each in controllers.items() if name in prompts)
+
+
 class Steering:
     """Monitor, controllers and workflows of one project."""
 
@@ -96,6 +104,7 @@ class Steering:
         self._features = FeatureRefresher(workspace, lambda: read_turn(workspace.run_folder) is not None)
         self._watch = Watch(workspace)
         self._comparisons = Comparisons(workspace.metadata, workspace.clock)
+        self._live = LiveComparisons(workspace)
         self._compared = False
         """Whether the comparisons of all windows are written."""
         self.poll_seconds = POLL_SECONDS
@@ -172,7 +181,7 @@ class Steering:
         self._watch.step()
         self._compared = self._compared and not any(r.stage == "matured" and r.role in CANDIDATES for r in reports)
         decisions: list[Decision] = []
-        fired = 0
+        fired = compared = 0
         try:
             fired = self._triggers.step(replaying=replaying)
             for controller in self._controllers.values():
@@ -181,6 +190,7 @@ class Steering:
                 for name, controller in self._controllers.items():
                     self._comparisons.step(name, self._workspace.served(name).task, controller.policy)
                 self._compared = True
+            compared = compare_prompts(self._workspace, self._live, self._controllers)
         except LedgerBroken as error:  # serving goes on, and so does monitoring
             if not self._ledger_is_broken:
                 log.error("nothing is decided any more: %s", error)
@@ -193,7 +203,7 @@ class Steering:
         self._announce()
         self._compaction.step()
         self._upkeep.step()
-        return bool(reports or decisions or woken or fired)
+        return bool(reports or decisions or woken or fired or compared)
 
     def _wake(self, reports: tuple[WindowReport, ...], unfinished: Mapping[str, str]) -> int:
         """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer, the end

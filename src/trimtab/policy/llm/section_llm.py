@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from trimtab import units
+from trimtab.errors import nearest
 from trimtab.policy.llm.rates import Rate, SpendLimit
 from trimtab.policy.section import Section
 from trimtab.policy.values import Bytes, Confidence, Duration, Share
@@ -15,6 +16,9 @@ from trimtab.policy.values import Bytes, Confidence, Duration, Share
 SECOND, MINUTE, HOUR, DAY = (units.MICROS[unit] for unit in ("s", "m", "h", "d"))
 Kept = Literal["full", "masked", "hash"]
 Purpose = Literal["serve", "shadow", "judge", "eval", "tune"]
+METRICS = ("thumbs_down", "edited")
+JUDGED = re.compile(r"(?:judge|human):[A-Za-z0-9_.-]+")
+"""Further bad events: verdicts of a judge, or of people, by name and without a version."""
 
 
 def _compiles(text: str) -> str:
@@ -255,16 +259,41 @@ class JudgeRules(Section):
 
 
 class PromotePrompt(Section):
-    """What promotes a challenger of a prompt."""
+    """What promotes a challenger of a prompt.
 
-    by: Literal["feedback", "judge"] = "feedback"
-    """feedback: bad events of conversations, or of users, split between both; judge: a shadow, paired turn by turn."""
+    Its confidence is `rollout.promote_when.confidence`. With `by: judge` all other keys of `rollout.promote_when` hold,
+    too. It holds for a shadow alone: in a split the same users come back window after window, so windows that are taken
+    as independent promote in up to 23 % of the cases where nothing differs.
+    """
+
+    by: Literal["feedback", "judge"] | None = None
+    """feedback: bad events of conversations, or of users (`sticky`), split between both; judge: a shadow, paired turn
+    by turn. Left out: judge where `rollout.strategy` is shadow, else feedback."""
     metric: str = "thumbs_down"
     """The bad event: thumbs_down, edited, or a judge as judge:NAME."""
     smallest_effect: Share = 0.1
-    """Smallest relative change worth having."""
+    """Smallest relative reduction of bad events worth having; a challenger that surely has less is abandoned."""
+    tolerate: float = Field(default=0.0, ge=0)
+    """By how much more often, relative to the champion, bad events may at worst come with the challenger: 0.1 promotes
+    what is shown to be at most 10 % worse. 0 promotes what is shown to be better."""
     max_conversations: int = Field(default=40_000, gt=0)
     """Without a verdict after so many, the challenger is abandoned."""
+    user_period: Duration = 7 * DAY
+    """With `sticky: user`: how long the conversations of a user count, from the first one on."""
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        if metric not in METRICS and not JUDGED.fullmatch(metric):
+            raise ValueError(
+                f"'{metric}' is no bad event; expected thumbs_down, edited, judge:NAME or human:NAME."
+                f"{nearest(metric, METRICS)}"
+            )
+        return metric
+
+    def evidence_for(self, strategy: str) -> Literal["feedback", "judge"]:
+        """Return what decides under a strategy of `rollout`."""
+        return self.by or ("judge" if strategy == "shadow" else "feedback")
 
 
 class PromptSearch(Section):

@@ -3,7 +3,7 @@
 Each conversation goes to the challenger with a known probability, its share. What counts is the first bad event of a
 conversation, such as a thumb down, and which of the two the conversation had been given to: if both have bad events
 equally often, the event lies in the challenger with the probability of the share, however rates and shares change over
-time, whoever rates and however often. Conversations count by what they were given, not by who rated them
+time, and however often single users rate. Conversations count by what they were given, not by who rated them
 (intention to treat), since a version may change who rates.
 
 For a ratio psi of the rates of bad conversations, challenger over champion, an event lies in the challenger with
