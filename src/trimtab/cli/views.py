@@ -101,6 +101,9 @@ def show_status(console: Console, found: dict[str, Any], *, first: str = "trimta
             role = f"{a['role']}, champion before" if a["kept"] else a["role"]
             made.add_row(role, a["bundle"], f"{a['weight']:g} %", a["since"][:19].replace("T", " "))
         console.print(made if model["serving"] else f"model {name}: nothing is deployed yet; run: {first}")
+        if (c := model["comparison"]) is not None:
+            line = f"version {c['version']} compared with {c['against']}: {c['reason']}"
+            console.print(escape(line), soft_wrap=True)
         _show_windows(console, model["windows"])
         if model["frozen"]:
             console.print(f"[red]frozen[/] {escape(model['frozen'])}", soft_wrap=True)

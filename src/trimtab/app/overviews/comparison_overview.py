@@ -18,6 +18,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.comparison_result import VersionComparison
 from trimtab.errors import NotFound
 from trimtab.metric_catalog import MONEY
+from trimtab.policy.model import Policy
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.monitoring import Comparison
 from trimtab.records.serving import Revision
@@ -30,9 +31,10 @@ READ_TOGETHER = 400
 LANE = "comparisons"
 """Of the child that reads rows: other pages do not wait for it."""
 
-Verdict = Literal["promote", "futile", "continue", "expired"]
+Verdict = Literal["promote", "futile", "harm", "continue", "expired"]
 VERDICTS: dict[Verdict, str] = {
-    "promote": "better", "futile": "not worth it", "continue": "still compared", "expired": "no verdict",
+    "promote": "better", "futile": "not worth it", "harm": "worse", "continue": "still compared",
+    "expired": "no verdict",
 }  # fmt: skip
 
 
@@ -136,10 +138,7 @@ def comparison_overview(
         currency=policy.impact.currency,
         verdict=last.verdict if last else None,
         reason=last.reason if last else "",
-        rule=(
-            f"The policy promotes a version by itself when its gain in {_named(unit)} is surely above 0, and ends the "
-            f"comparison after {rule.max_windows} windows at most."
-        ),
+        rule=_rule(last, policy, _named(unit)),
         facts=_facts(last, policy.impact.currency, goes_on=goes_on),
         growth=tuple(map(_point, found)),
         pairs=pairs,
@@ -161,7 +160,7 @@ def _pairs(workspace: Workspace, model: str, revisions: Sequence[Revision]) -> t
     """Return the pairs that were compared last, the newest first."""
     found: dict[tuple[int, int], ComparedPair] = {}
     for c in workspace.metadata.find(Comparison, model=model, limit=READ_TOGETHER):
-        gain = f"{metric(c.mean, signed=True)} {_named(c.metric)}"
+        gain = _gained(c)
         verdict = "" if c.verdict == "continue" else VERDICTS[c.verdict]
         pair = ComparedPair(
             version=c.version, against=c.against, windows=c.windows, gain=gain, verdict=verdict, until=c.end
@@ -201,23 +200,56 @@ def _sentence(pair: tuple[int, int], last: Comparison | None, currency: str, sta
     yet = " yet" if goes_on else ""
     if last is None:
         return f"Version {version} has no recorded comparison with version {against} on live traffic{yet}. {state}"
-    windows = plural(last.windows, "window")
+    windows = plural(last.windows, "window") if last.unit == "windows" else plural(last.labels, "conversation")
     said = {
         "promote": f"version {version} is better than version {against}, after {windows}",
         "futile": f"version {version} is not worth it against version {against}, after {windows}",
+        "harm": f"version {version} is worse than version {against}, after {windows}",
         "continue": f"no verdict{yet} on version {version} against version {against}, after {windows}",
         "expired": f"no verdict after {windows} of version {version} against version {against}",
     }[last.verdict]
-    gained = (
-        f"{metric(last.mean, signed=True)} {_named(last.metric)}{_bounds(interval(last.low, last.high, signed=True))}"
-    )
-    on = f"it gains {gained} on {count(last.labels)} labels"
+    if last.unit != "windows":
+        return f"{sentence(said, f'it has {_gained(last)}{_bounds(_range(last))}')} {state}"
+    on = f"it gains {_gained(last)}{_bounds(_range(last))} on {count(last.labels)} labels"
     if last.money_per_day is None or last.metric == MONEY:
         return f"{sentence(said, on)} {state}"
     low, high = (money(v, currency, signed=True) for v in (last.money_per_day_low, last.money_per_day_high))
     saved = f"in money {money(last.money_per_day, currency, signed=True)} a day"
     saved += _bounds(f"{low} to {high}") if last.money_per_day_low is not None else ""
     return f"{sentence(said, saved, on)} {state}"
+
+
+def _rule(last: Comparison | None, policy: Policy, unit: str) -> str:
+    """Return what the policy does by itself."""
+    if last is None or last.unit == "windows":
+        return (
+            f"The policy promotes a version by itself when its gain in {unit} is surely above 0, and ends the "
+            f"comparison after {policy.rollout.promote_when.max_windows} windows at most."
+        )
+    return (
+        f"The policy promotes a version by itself when {unit} surely come less often with it, takes it back when they "
+        f"surely come more often, and ends the comparison after {policy.llm.promote.max_conversations:,} conversations "
+        "at most."
+    )
+
+
+def _gained(c: Comparison) -> str:
+    """Return the mean gain in words: of a prompt by which share bad events are fewer."""
+    if c.unit == "windows":
+        return f"{metric(c.mean, signed=True)} {_named(c.metric)}"
+    if c.mean is None:
+        return f"no {_named(c.metric)} in both versions yet"
+    return f"{abs(c.mean):.0%} {'fewer' if c.mean >= 0 else 'more'} {_named(c.metric)}"
+
+
+def _range(c: Comparison) -> str:
+    """Return the bounds of the mean gain; of a prompt as shares, where a lower bound is missing without a limit."""
+    if c.unit == "windows":
+        return interval(c.low, c.high, signed=True)
+    if c.low is None and c.high is None:
+        return "not known"
+    low, high = ("any" if value is None else f"{value:+.0%}" for value in (c.low, c.high))
+    return f"{low} to {high}"
 
 
 def _bounds(text: str) -> str:
@@ -231,12 +263,12 @@ def _named(name: str) -> str:
 def _facts(last: Comparison | None, currency: str, *, goes_on: bool) -> tuple[Fact, ...]:
     if last is None:
         return ()
-    bounds = interval(last.low, last.high, signed=True)
+    bounds, by_windows = _range(last), last.unit == "windows"
     money_bounds = "too few windows"
     if last.money_per_day_low is not None:
         low, high = last.money_per_day_low, last.money_per_day_high
         money_bounds = f"{money(low, currency, signed=True)} to {money(high, currency, signed=True)}"
-    tone = {"promote": "pass", "futile": "severe"}.get(last.verdict, "")
+    tone = {"promote": "pass", "futile": "severe", "harm": "severe"}.get(last.verdict, "")
     return (
         Fact(
             name="money",
@@ -247,9 +279,9 @@ def _facts(last: Comparison | None, currency: str, *, goes_on: bool) -> tuple[Fa
         ),
         Fact(
             name="gain",
-            label=f"gain in {_named(last.metric)}",
-            figure=metric(last.mean, signed=True),
-            usual="too few windows" if bounds == "not known" else bounds,
+            label=f"gain in {_named(last.metric)}" if by_windows else f"fewer {_named(last.metric)}",
+            figure=metric(last.mean, signed=True) if by_windows or last.mean is None else f"{last.mean:+.0%}",
+            usual=("too few windows" if by_windows else "too few") if bounds == "not known" else bounds,
             panel="growth",
         ),
         Fact(
@@ -263,9 +295,9 @@ def _facts(last: Comparison | None, currency: str, *, goes_on: bool) -> tuple[Fa
             name="windows",
             label="windows",
             figure=count(last.windows),
-            usual=f"{count(last.held_out)} of them held out before",
+            usual=f"{count(last.held_out)} of them held out before" if by_windows else "",
         ),
-        Fact(name="labels", label="labels", figure=count(last.labels)),
+        Fact(name="labels", label="labels" if by_windows else "conversations", figure=count(last.labels)),
     )
 
 

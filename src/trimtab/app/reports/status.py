@@ -28,7 +28,7 @@ from trimtab.control.suspects import HELD, suspected_stretches
 from trimtab.errors import NotFound, StoreError
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.kinds import RECORDS
-from trimtab.records.monitoring import Signal, WindowReport
+from trimtab.records.monitoring import Comparison, Signal, WindowReport
 from trimtab.records.serving import Assignment, Revision
 from trimtab.records.stream_progress import StreamProgress
 from trimtab.records.training import Run
@@ -134,6 +134,7 @@ def _model(workspace: Workspace, model: str) -> dict[str, Any]:
             for a in (revision.assignments if revision else ())
         ],
         "revision": _plain(revision),
+        "comparison": _plain(_comparison(metadata, revision)),
         "windows": [_plain(w) for w in metadata.find(WindowReport, model=model, limit=LAST_WINDOWS)],
         "signals": [_plain(s) for s in metadata.find(Signal, model=model, limit=LAST_WINDOWS)],
         "decisions": [_plain(d) for d in decisions],
@@ -145,6 +146,15 @@ def _model(workspace: Workspace, model: str) -> dict[str, Any]:
         "label_delay": label_waits(workspace, model),
         "estimates": estimates(workspace, model),
     }
+
+
+def _comparison(metadata: Metadata, revision: Revision | None) -> Comparison | None:
+    """Return the newest comparison of what challenges or shadows the champion now."""
+    serving = {a.role: a.version for a in (revision.assignments if revision else ()) if not a.kept}
+    version, champion = serving.get("challenger", serving.get("shadow")), serving.get("champion")
+    if revision is None or version is None or champion is None:
+        return None
+    return latest(metadata, Comparison, model=revision.model, version=version, against=champion)
 
 
 def _escalated(metadata: Metadata, review: Decision) -> str | None:

@@ -14,6 +14,7 @@ import pytest
 
 from trimtab.app.llm.live_comparison import LiveComparisons
 from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.reports.status import status
 from trimtab.clock import ManualClock, to_micros
 from trimtab.control.holds import set_freeze
 from trimtab.records.monitoring import Comparison, WindowReport
@@ -154,6 +155,17 @@ def test_a_better_challenger_is_promoted_with_its_evidence(ws: Workspace) -> Non
     assert (now.action, now.bundle_in("champion"), now.bundle_in("challenger")) == ("promote", "triage/2", None)
     assert (now.cause, now.reason, now.by) == (f"{verdict.id}/promote", verdict.reason, "trimtab")
     assert step(ws) == []
+
+
+def test_status_shows_how_a_challenger_does_while_it_serves(ws: Workspace) -> None:
+    split(ws, 1, 0.5)
+    Traffic(ws, share=0.5).run(1_500, (0.1, 0.1))
+    made = step(ws)
+    shown = status(ws)["models"]["triage"]["comparison"]
+    assert (shown["verdict"], shown["reason"]) == ("continue", made[-1].reason)
+    assert "not decided: rate of thumbs_down" in shown["reason"]
+    split(ws, 2, 0.0, role="shadow", challenger=3)
+    assert status(ws)["models"]["triage"]["comparison"] is None
 
 
 def test_a_worse_challenger_is_taken_back(ws: Workspace) -> None:

@@ -59,6 +59,24 @@ def test_the_sentence_says_money_first_and_then_the_gain_with_its_bounds(project
     assert [(p.version, p.against, p.windows) for p in found.pairs] == [(2, 1, 2)]
 
 
+def test_bad_events_of_a_prompt_are_counted_in_conversations(project: GatewayProject) -> None:
+    ws = project.workspace
+    prompt: dict[str, Any] = {"metric": "thumbs_down", "unit": "conversations", "revision": 2, "money_per_day": None}
+    compare(ws, 0, **prompt, mean=None, labels=120)
+    assert (
+        "after 120 conversations; it has no thumbs down in both versions yet."
+        in comparison_overview(ws, MODEL).sentence
+    )
+    compare(ws, 1, **prompt, mean=-0.5, low=None, high=-0.2, labels=2434, verdict="harm")
+    found = comparison_overview(ws, MODEL)
+    assert found.sentence.startswith(
+        "Version 2 is worse than version 1, after 2,434 conversations; it has 50% more thumbs down (any to -20%)."
+    )
+    assert "takes it back when they surely come more often" in found.rule
+    facts = {f.name: (f.label, f.figure) for f in found.facts}
+    assert (facts["gain"], facts["labels"]) == (("fewer thumbs down", "-50%"), ("conversations", "2,434"))
+
+
 def test_what_was_taken_back_cannot_be_promoted_and_says_by_whom(project: GatewayProject) -> None:
     ws = project.workspace
     compare(ws, 0)
