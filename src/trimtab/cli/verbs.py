@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Build the training set and the online values; or list, show, compare and find features.",
     ),
     "train": ("stages", "Train on the newest training set, where `training.on` says."),
+    "prompts": ("llm.prompt_lists", "List prompts, show a version, compare two, or say who uses what."),
     "runs": ("runs.past", "List runs, show one, or compare two."),
     "reproduce": ("runs.again", "Train a run again from its pins, code, data set and seed, and say what differs."),
     "evaluate": ("stages", "Put the newest run through the gates."),
