@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from trimtab.llm.redaction.detectors import Found, find
+from trimtab.llm.redaction.text_detectors import Found, find
 from trimtab.llm.redaction.project_key import ProjectKey
 
 Mode = Literal["full", "masked", "hash"]

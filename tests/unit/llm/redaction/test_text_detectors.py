@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.labelled_texts import KINDS, labelled
-from trimtab.llm.redaction.detectors import DETECTORS, find, passes_luhn
+from trimtab.llm.redaction.text_detectors import DETECTORS, find, passes_luhn
 from trimtab.llm.redaction.secret_shapes import is_random
 
 RECALL = {"email": (11, 13), "phone": (21, 23), "card": (12, 14), "iban": (10, 11), "ip": (9, 10), "secret": (30, 32)}
