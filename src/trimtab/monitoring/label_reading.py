@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from trimtab.monitoring.label_join import Ints, LabelPool, Labels, from_table
+from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START, Cursor, Predictions
 
 MOST_KEPT = 1_000
 """Labels that a mark holds itself."""
-
-
-Counts = Callable[[pa.Table], npt.NDArray[np.bool_] | None]
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -99,11 +96,11 @@ class LabelReader:
     """The label log from a place on; labels are numbered from the beginning of the log."""
 
     def __init__(
-        self, predictions: Predictions, mark: LabelPosition | None = None, *, counts: Counts | None = None
+        self, predictions: Predictions, mark: LabelPosition | None = None, *, metrics: Mapping[str, str] | None = None
     ) -> None:
-        """counts: which rows of a table of labels count; None: all."""
+        """metrics: which labels of prompts count (label_rule.of_metrics)."""
         mark = mark or LabelPosition()
-        self._counts = counts
+        self._metrics = metrics or {}
         self._predictions = predictions
         self._cursor = mark.cursor
         self._starts: deque[_Start] = deque()
@@ -119,8 +116,8 @@ class LabelReader:
             self._cursor = after
             return None
         self._starts.append(_Start(self.rows, self._cursor, table["prediction_id"][0].as_py()))
+        table, counted = label_rule.of_metrics(table, self._metrics)
         labels = from_table(table, first=self.rows)
-        counted = None if self._counts is None else self._counts(table)
         if counted is not None:
             labels = labels.take(counted)
         self._cursor = after

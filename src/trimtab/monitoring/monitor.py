@@ -28,7 +28,6 @@ from trimtab.monitoring.label_join import LabelPool
 from trimtab.monitoring.label_reading import LabelPosition, LabelReader
 from trimtab.monitoring.open_windows import of_model
 from trimtab.monitoring.prediction_rows import judged
-from trimtab.monitoring.prompts.bad_turns import BadTurns
 from trimtab.monitoring.prompts.turn_texts import TurnTexts
 from trimtab.monitoring.window_stream import References, WindowStream
 from trimtab.policy.model import Policy
@@ -77,8 +76,8 @@ class Monitor:
         self._streams: dict[str, WindowStream] = {}
         self._pool = LabelPool()
         self._cursor: Cursor = START
-        self._bad = BadTurns(policy.llm.promote.metric, prompts)
-        self._labels = LabelReader(predictions, counts=self._bad.counts)
+        self._metrics = dict.fromkeys(prompts, policy.llm.promote.metric)
+        self._labels = LabelReader(predictions, metrics=self._metrics)
         self._prompts = frozenset(prompts)
         hint = checkpoint.with_name(TEXTS) if checkpoint else None
         self._texts = TurnTexts(predictions, prompts, hint) if prompts else None
@@ -181,7 +180,7 @@ class Monitor:
         self._streams.clear()
         self._seen.clear()
         self._cursor = START
-        self._pool, self._labels = LabelPool(), LabelReader(self._predictions, counts=self._bad.counts)
+        self._pool, self._labels = LabelPool(), LabelReader(self._predictions, metrics=self._metrics)
 
     def _resume(self, checkpoint: Checkpoint) -> bool:
         """Restore the state of all models; return False if records or log have changed."""
@@ -196,7 +195,7 @@ class Monitor:
             return False
         if checkpoint.labels is not None:
             mark = checkpoint.labels
-            self._labels = LabelReader(self._predictions, mark, counts=self._bad.counts)
+            self._labels = LabelReader(self._predictions, mark, metrics=self._metrics)
             waited = mark.waited()
             self._pool.go_on(unmatched=mark.unmatched, until=mark.until, waited=waited, labels=mark.labels())
         self._checkpoint.go_on(checkpoint)

@@ -121,6 +121,11 @@ class Workspace:
         """Return a model or a prompt of the project, or the only one of all."""
         return self.project.definitions.one_served(name)
 
+    @property
+    def label_metrics(self) -> dict[str, str]:
+        """Prompt -> the metric whose labels count, as `label_rule.of_metrics` takes them."""
+        return dict.fromkeys(self.project.definitions.prompts, self.project.policy.llm.promote.metric)
+
     def shows(self, model: str) -> bool:
         """Return True if a reader of this workspace may see a model."""
         return True

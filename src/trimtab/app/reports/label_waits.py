@@ -88,7 +88,7 @@ def label_waits(workspace: Workspace, model: str) -> dict[str, Any] | None:
     known_at = np.full(len(times), np.inf)
     block, cursor = log.read_labels(START, limit=BLOCK_ROWS)
     while block.num_rows:
-        own = block.filter(label_rule.belong(block["model"], model))
+        own = label_rule.of_model(block, model, workspace.label_metrics)
         place = pc.index_in(own["prediction_id"].combine_chunks(), value_set=ids)
         found = place.is_valid().to_numpy(zero_copy_only=False)
         known = own["known_at"].cast(pa.int64()).to_numpy()[found].astype(np.float64)

@@ -65,9 +65,13 @@ def logged(workspace: Workspace, prediction_id: str) -> list[dict[str, Any]]:
 def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[str, Any] | None:
     """Return the label of a model's prediction that counts, or None while it has none."""
     latest: dict[str, Any] | None = None
+    metric = workspace.label_metrics.get(model)
     for row in workspace.predictions.find_labels(prediction_id):
-        counts = latest is None or label_rule.replaces(row["known_at"], latest["known_at"])
-        if counts and label_rule.belongs(row["model"], model):
+        if not label_rule.belongs(row["model"], model):
+            continue
+        if metric is not None and not label_rule.is_of_metric(row["name"], metric):
+            continue
+        if latest is None or label_rule.replaces(row["known_at"], latest["known_at"]):
             latest = {name: row[name] for name in LABEL_FIELDS if name != "prediction_id"}
     return latest
 

@@ -192,7 +192,7 @@ def _number(name: str, features: Mapping[int, tuple[str, ...]]) -> pl.Expr:
 def latest_labels(workspace: Workspace, model: str) -> pl.DataFrame:
     """Return prediction_id, label and class_name: of several labels of a prediction the one that counts."""
     table, _ = workspace.predictions.read_labels()
-    frame = pl.from_arrow(table.filter(label_rule.belong(table["model"], model)))
+    frame = pl.from_arrow(label_rule.of_model(table, model, workspace.label_metrics))
     assert isinstance(frame, pl.DataFrame)
     order = label_rule.ordered(frame["known_at"].dt.epoch("us").to_numpy())
     return frame[order].unique("prediction_id", keep="last").select(LABEL)

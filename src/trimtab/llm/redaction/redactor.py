@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from trimtab.llm.redaction.text_detectors import Found, find
 from trimtab.llm.redaction.project_key import ProjectKey
+from trimtab.llm.redaction.text_detectors import Found, find
 
 Mode = Literal["full", "masked", "hash"]
 

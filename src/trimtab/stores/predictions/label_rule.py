@@ -6,7 +6,7 @@ the same time, the one that was logged last.
 
 A turn of a prompt has labels of several names, from several raters: the rule holds for each name and rater apart. Their
 number says how bad the turn is, from 0 to 1 (`badness`). Readers that know one label a prediction take those of one
-name, which `llm.promote.metric` selects (`of_metrics`).
+name, which `llm.promote.metric` selects (`of_metrics`, `of_model`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from trimtab.lazy_library import LazyLibrary
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -59,28 +60,46 @@ def source(name: str) -> str:
     return {"judge": "judge", "human": "person"}.get(name.partition(":")[0], "user")
 
 
-def of_metrics(labels: pa.Table, metrics: Mapping[str, str]) -> pa.Table:
-    """Return labels with those of prompts as readers of one label a prediction take them; there are as many rows.
+def is_of_metric(name: str | None, metric: str) -> bool:
+    """Return True if a label of a turn is one of a metric, such as thumbs_down; a judge's is of any version.
 
-    labels: rows of the log. metrics: prompt -> thumbs_down, edited, judge:NAME or human:NAME. A label of the metric
-    becomes 1 (bad) or 0; every other label of the prompt gets a model that no prediction has.
+    A label without a name is of every metric.
     """
-    models = labels["model"]
-    ours = pc.is_in(models, value_set=pa.array(list(metrics), pa.string()))
-    if not pc.any(ours).as_py():
-        return labels
-    named = pc.fill_null(pc.replace_substring_regex(labels["name"], "@.*", ""), "")
-    wanted = pa.scalar(False)
-    for model, metric in metrics.items():
-        name = "thumbs" if metric == THUMBS_DOWN else metric
-        wanted = pc.or_(wanted, pc.and_(pc.fill_null(pc.equal(models, model), False), pc.equal(named, name)))
-    bad = pc.if_else(
-        pc.equal(named, "edited"), pc.greater(labels["label"], 0.0), pc.greater_equal(labels["label"], 0.5)
-    )
-    model = pc.if_else(pc.and_(ours, pc.invert(wanted)), pc.binary_join_element_wise(models, named, "#"), models)
-    label = pc.if_else(pc.and_(ours, wanted), bad.cast(pa.float64()), labels["label"])
-    changed = {"model": model, "label": label}
-    return pa.table([changed.get(name, labels[name]) for name in labels.column_names], schema=labels.schema)
+    return name is None or name.partition("@")[0] == ("thumbs" if metric == THUMBS_DOWN else metric)
+
+
+def is_bad(name: str | None, label: float) -> bool:
+    """Return True if a label of a turn says that it was bad: more so than not, or that it was edited at all."""
+    return label > 0 if name == "edited" else label >= 0.5
+
+
+def of_metrics(labels: pa.Table, metrics: Mapping[str, str]) -> tuple[pa.Table, npt.NDArray[np.bool_] | None]:
+    """Return labels with those of prompts as 1 (bad) or 0, and which rows count, (rows,); None: all.
+
+    labels: rows of the log. metrics: prompt -> thumbs_down, edited, judge:NAME or human:NAME. All labels of models count.
+    """
+    if not metrics or not labels.num_rows:
+        return labels, None
+    models, names = labels["model"].to_pylist(), labels["name"].to_pylist()
+    if not any(model in metrics for model in models):
+        return labels, None
+    counts = [
+        model not in metrics or is_of_metric(name, metrics[model]) for model, name in zip(models, names, strict=True)
+    ]
+    bad = [
+        float(is_bad(name, label)) if model in metrics and label is not None else label
+        for model, name, label in zip(models, names, labels["label"].to_pylist(), strict=True)
+    ]
+    place = labels.schema.get_field_index("label")
+    mapped = labels.set_column(place, labels.schema.field(place), pa.array(bad, pa.float64()))
+    return mapped, np.array(counts)
+
+
+def of_model(labels: pa.Table, model: str, metrics: Mapping[str, str]) -> pa.Table:
+    """Return the labels that are for predictions of a model, or count for a prompt. metrics: as for `of_metrics`."""
+    labels, counts = of_metrics(labels, metrics)
+    own = belong(labels["model"], model)
+    return labels.filter(own if counts is None else pc.and_(own, pa.array(counts)))
 
 
 def replaces(known_at: Time, earlier: Time) -> bool:

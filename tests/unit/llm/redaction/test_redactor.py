@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from kit.canaries import CASES, Case
 from trimtab.errors import StageError, StoreError
 from trimtab.llm.completion import Completion
-from trimtab.llm.redaction.text_detectors import DETECTORS
+from trimtab.llm.redaction.content_rows import PIECE_CHARS, content_columns, texts_of
 from trimtab.llm.redaction.project_key import FILE, ProjectKey, project_key
 from trimtab.llm.redaction.redactor import HELD_BACK, HIDDEN, Mode, Redactor, StreamMask
-from trimtab.llm.redaction.content_rows import PIECE_CHARS, content_columns, texts_of
+from trimtab.llm.redaction.text_detectors import DETECTORS
 
 KEY = ProjectKey(b"k" * 32)
 CANARY = "canary.7f3a@example.org"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.labelled_texts import KINDS, labelled
-from trimtab.llm.redaction.text_detectors import DETECTORS, find, passes_luhn
 from trimtab.llm.redaction.secret_shapes import is_random
+from trimtab.llm.redaction.text_detectors import DETECTORS, find, passes_luhn
 
 RECALL = {"email": (11, 13), "phone": (21, 23), "card": (12, 14), "iban": (10, 11), "ip": (9, 10), "secret": (30, 32)}
 """Found, and marked, by kind. docs/prompts.md names them."""

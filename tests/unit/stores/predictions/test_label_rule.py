@@ -82,12 +82,15 @@ def test_readers_of_one_label_take_that_of_the_metric() -> None:
     names = ["model", "name", "label"]
     labels = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)
     metrics = {"triage": "edited", "answers": "judge:polite"}
-    found = label_rule.of_metrics(labels, metrics)
+    mapped, counts = label_rule.of_metrics(labels, metrics)
     counted = {
-        model: found.filter(label_rule.belong(found["model"], model))["label"].to_pylist()
+        model: label_rule.of_model(labels, model, metrics)["label"].to_pylist()
         for model in ("triage", "answers", "delay")
     }
-    assert found.num_rows == len(rows)
-    assert counted == {"triage": [1.0, 0.7], "answers": [0.0, 1.0, 0.7], "delay": [0.3, 0.7]}
-    assert label_rule.of_metrics(labels, {"triage": "thumbs_down"})["label"][0].as_py() == 1.0
-    assert label_rule.of_metrics(labels, {}).equals(labels)
+    assert mapped.num_rows == len(rows)
+    assert counts is not None
+    assert counts.tolist() == [False, True, True, True, True, False, True, True]
+    assert counted == {"triage": [1.0, 1.0, 0.7], "answers": [0.0, 1.0, 0.7], "delay": [0.3, 0.7]}
+    assert label_rule.of_model(labels, "triage", {"triage": "thumbs_down"})["label"].to_pylist() == [1.0, 1.0, 0.7]
+    assert label_rule.of_metrics(labels, {}) == (labels, None)
+    assert label_rule.of_metrics(labels, {"other": "edited"}) == (labels, None)

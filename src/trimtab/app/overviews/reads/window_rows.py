@@ -94,8 +94,8 @@ def _labels(workspace: Workspace, model: str, ids: pl.Series) -> pl.DataFrame:
     wanted = ids.to_arrow()
     block, cursor = log.read_labels(START, limit=BLOCK_ROWS)
     while block.num_rows:
-        own = pc.and_(label_rule.belong(block["model"], model), pc.is_in(block["prediction_id"], value_set=wanted))
-        found = pl.from_arrow(block.filter(own))
+        block = block.filter(pc.is_in(block["prediction_id"], value_set=wanted))
+        found = pl.from_arrow(label_rule.of_model(block, model, workspace.label_metrics))
         assert isinstance(found, pl.DataFrame)
         parts.append(found)
         block, cursor = log.read_labels(cursor, limit=BLOCK_ROWS)
