@@ -44,9 +44,9 @@ from trimtab.llm.evaluate.runner import Contestant, Course, Part, Request, Runne
 from trimtab.llm.loopback.starting import resolved
 from trimtab.llm.money.spend_scopes import BudgetExceeded, Caller, pico
 from trimtab.llm.prompt_assembly import target_spec
-from trimtab.llm.redaction.detectors import DETECTORS
 from trimtab.llm.redaction.project_key import project_key
 from trimtab.llm.redaction.redactor import Redactor
+from trimtab.llm.redaction.text_detectors import DETECTORS
 from trimtab.llm.upstream.upstream_client import Upstream
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.llm import EvalSetVersion

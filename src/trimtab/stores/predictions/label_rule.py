@@ -76,7 +76,8 @@ def is_bad(name: str | None, label: float) -> bool:
 def of_metrics(labels: pa.Table, metrics: Mapping[str, str]) -> tuple[pa.Table, npt.NDArray[np.bool_] | None]:
     """Return labels with those of prompts as 1 (bad) or 0, and which rows count, (rows,); None: all.
 
-    labels: rows of the log. metrics: prompt -> thumbs_down, edited, judge:NAME or human:NAME. All labels of models count.
+    labels: rows of the log. metrics: prompt -> thumbs_down, edited, judge:NAME or human:NAME. All labels of models
+    count.
     """
     if not metrics or not labels.num_rows:
         return labels, None
