@@ -63,7 +63,7 @@ def read_prompt(messages: Sequence[Mapping[str, Any]], names: Sequence[str] = ()
     examples = [(frozenset(words_of(found[1])), found[2]) for found in _EXAMPLE.finditer(told)]
     for before, after in pairwise(messages[:last]):
         if (before.get("role"), after.get("role")) == ("user", "assistant"):
-            named = _named(text_of(after), queues)
+            named = named_queue(text_of(after), queues)
             if named is not None:
                 examples.append((frozenset(words_of(text_of(before))), named))
     return Prompted(queues, [each for each in examples if each[1] in queues], text)
@@ -111,7 +111,7 @@ def _queues(text: str) -> dict[str, frozenset[str]]:
     return described
 
 
-def _named(answer: str, queues: Mapping[str, object]) -> str | None:
+def named_queue(answer: str, queues: Mapping[str, object]) -> str | None:
     """Return the queue that an answer names, the longest name first."""
     for name in sorted(queues, key=len, reverse=True):
         if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", answer, re.IGNORECASE):

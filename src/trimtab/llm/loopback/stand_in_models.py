@@ -2,7 +2,8 @@
 
 - `classifier` sorts the last user message into the queues that the prompt describes, by common words: a prompt with the
   right words answers better, one that lost them worse.
-- `judge` compares an answer with the expected one, or with the question, by common words.
+- `judge` compares an answer with the expected one; without one it sorts the question into the queues that its rubric
+  describes, or compares answer and question, by common words.
 - `reflector` proposes better instructions from failed examples: it adds words that their inputs have in common.
 - `echo` repeats the last user message.
 - `tools` calls the tool whose name and description have most words of the last user message.
@@ -13,11 +14,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from html import unescape
 from typing import Any
 
 import msgspec
 
-from trimtab.llm.loopback.queue_rules import lines_of, read_prompt, sort_text
+from trimtab.llm.loopback.queue_rules import lines_of, named_queue, read_prompt, sort_text
 from trimtab.llm.loopback.word_pieces import draw, pick, text_of, words_of
 
 PROSE = 0.1
@@ -70,14 +72,23 @@ def classifier(seed: int, body: Mapping[str, Any], wrong: bool) -> Reply:
 
 
 def judge(seed: int, body: Mapping[str, Any], wrong: bool) -> Reply:
-    """Judge the answer in the messages: like the expected one, else about the question."""
+    """Judge the answer in the messages."""
     text = "\n".join(text_of(each) for each in body["messages"])
     answer, expected, question = (_section(text, *names) for names in (ANSWER, EXPECTED, QUESTION))
-    likeness = _f1(answer, expected) if expected else _recall(answer, question)
-    passed = likeness >= SAME if expected else likeness > 0
+    rubric = [each for each in body["messages"] if each.get("role") == "system"]
+    known = read_prompt([*rubric, {"role": "user", "content": _last_user_text(question)}])
+    if expected:
+        likeness = _f1(answer, expected)
+        passed = likeness >= SAME
+    elif known.queues and (found := sort_text(known)).share > 0:
+        passed = named_queue(answer, known.queues) == found.queue
+        likeness = found.share if passed else 1 - found.share
+    else:
+        likeness = _recall(answer, question)
+        passed = likeness > 0
     if (draw(seed, "judge", answer, question) < JUDGE_FLIPS) != wrong:
         passed, likeness = not passed, 1 - likeness
-    reason = f"the answer has {likeness:.0%} of the words of what was {'expected' if expected else 'asked'}"
+    reason = f"the answer is {'like' if passed else 'unlike'} what was {'expected' if expected else 'asked'}"
     values: dict[str, Any] = {"score": round(likeness, 3), "reason": reason, "explanation": reason}
     schema = _schema(body)
     if schema is None:
@@ -177,7 +188,7 @@ MODELS: Mapping[str, Model] = {
 }
 ANSWER = ("answer", "response", "output", "completion")
 EXPECTED = ("expected", "reference", "expected answer", "ground truth")
-QUESTION = ("question", "input", "messages", "ticket", "conversation")
+QUESTION = ("conversation", "question", "input", "messages", "ticket")
 FORM_WORDS = frozenset(
     ("input", "inputs", "ticket", "text", "message", "messages", "user", "example", "queue", "content")
 )
@@ -244,6 +255,15 @@ def _section(text: str, *names: str) -> str:
         if headed:
             return str(headed[-1]).strip()
     return ""
+
+
+def _last_user_text(conversation: str) -> str:
+    """Return the last text of the user in messages that are written as JSON; other texts as they are."""
+    try:
+        messages = msgspec.json.decode(unescape(conversation), type=list[dict[str, Any]])
+    except msgspec.DecodeError:
+        return conversation
+    return next((text_of(each) for each in reversed(messages) if each.get("role") == "user"), "")
 
 
 def _f1(answer: str, expected: str) -> float:

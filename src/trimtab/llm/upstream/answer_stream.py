@@ -130,6 +130,8 @@ class AnswerStream:
             self._fail("timeout", f"no token in time ({limit})")
             return
         except Broken as error:
+            if self._connection is None:  # closed by another task
+                return
             self._fail("cut", f"its answer ended too early: {error}")
             return
         except BaseException:
@@ -148,10 +150,10 @@ class AnswerStream:
             self._end()
 
     def _take(self, event: ServerEvent) -> None:
-        if event.data is None:
+        if event.data is None or not event.data.strip():
             self._ready.append(StreamEvent(event.raw))
             return
-        if event.data.strip() == DONE:
+        if event.data.startswith(DONE):
             self._ready.append(StreamEvent(event.raw, event.data, None, True))
             self._finish()
             return
@@ -174,7 +176,7 @@ class AnswerStream:
         """The body has ended without [DONE]: whole after a finish_reason, too early without one."""
         rest = self._reader.rest()
         if rest is not None:
-            is_done = rest.data is not None and rest.data.strip() == DONE
+            is_done = rest.data is not None and rest.data.startswith(DONE)
             self._ready.append(StreamEvent(rest.raw, None, None, is_done))
             if is_done:
                 self._finish()

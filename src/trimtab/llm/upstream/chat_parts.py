@@ -20,7 +20,7 @@ class _Part(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = 0
     delta: _Part | None = None
     message: _Part | None = None
     finish_reason: str | None = None
@@ -74,7 +74,7 @@ def read_delta(data: bytes) -> Delta:
         calls = (part.tool_calls or ()) if part is not None else ()
         refusal = (part.refusal or "") if part is not None else ""
         found.size += _size(text, refusal, calls)
-        if choice.index == 0:
+        if not choice.index:
             found.text, found.refusal, found.tool_calls = text, refusal, calls
             found.finish_reason = choice.finish_reason
         elif calls:
@@ -140,7 +140,7 @@ def read_completion(raw: bytes) -> Completion:
         part = choice.message or choice.delta or _Part()
         text, calls = _text(part.content), part.tool_calls or ()
         found.size += _size(text, part.refusal or "", calls)
-        if choice.index == 0:
+        if not choice.index:
             found.text, found.tool_calls, found.refusal = text, calls, part.refusal
             found.finish_reason = choice.finish_reason or ""
     if not body.choices:

@@ -28,7 +28,8 @@ class EndpointPool:
     def __init__(self, spec: EndpointSpec, url: str, tls: Callable[[], ssl.SSLContext]) -> None:
         where = f"endpoint '{spec.name}'"
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        is_plain = url.isascii() and url.isprintable() and " " not in url
+        if not is_plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
             shown = "it names a user" if parts.username is not None else f"'{url}'"
             raise DefinitionError(f"{where}: url: {shown}; expected one such as https://llm.example.com/v1")
         self.name = spec.name
@@ -39,7 +40,7 @@ class EndpointPool:
         self._is_tls = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port or (443 if self._is_tls else 80)
         self._tls = tls
-        self._base = parts.path.rstrip("/")
+        self._base, self._query = parts.path.rstrip("/"), f"?{parts.query}" if parts.query else ""
         self._netloc = parts.netloc
         self._key = spec.key
         self._heads: dict[str, bytes] = {}
@@ -52,7 +53,7 @@ class EndpointPool:
         found = self._heads.get(path)
         if found is None:
             lines = [
-                f"POST {self._base}{path} HTTP/1.1",
+                f"POST {self._base}{path}{self._query} HTTP/1.1",
                 f"Host: {self._netloc}",
                 "User-Agent: trimtab",
                 "Accept: application/json, text/event-stream",
@@ -136,6 +137,9 @@ class EndpointPool:
             await connection.whole()
         except (Broken, TimeoutError):
             connection.close()
+        except BaseException:
+            connection.close()
+            raise
         else:
             self.put_back(connection)
 

@@ -103,6 +103,18 @@ def test_the_judge_tells_like_from_unlike_answers_with_few_flips() -> None:
     assert "pass" in bad
 
 
+def test_the_judge_sorts_by_its_own_rubric_where_no_answer_is_expected() -> None:
+    asked = json.dumps([{"role": "system", "content": "- all: parcel"}, {"role": "user", "content": "the parcel"}])
+
+    def verdicts(answer: str) -> int:
+        told = f"<conversation>\n{asked}\n</conversation><answer>{answer}</answer>"
+        messages = [{"role": "system", "content": GOOD}, {"role": "user", "content": told}]
+        return sum(judge(seed, {"messages": messages}, False).text == "pass" for seed in range(100))
+
+    assert verdicts('{"queue": "shipping"}') > 85
+    assert verdicts('{"queue": "billing"}') < 15
+
+
 def test_the_judge_answers_by_the_schema_of_the_request() -> None:
     schema = {"type": "object", "properties": {"reason": {"type": "string"}, "pass": {"type": "boolean"}}}
     form = {"type": "json_schema", "json_schema": {"name": "Verdict", "schema": schema}}

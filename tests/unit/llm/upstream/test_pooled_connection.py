@@ -222,6 +222,7 @@ def test_the_key_goes_to_the_endpoint_and_into_no_error(monkeypatch: pytest.Monk
 
     async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await request(reader))
+        assert heads[-1].startswith(b"POST /v1/chat/completions?version=2 HTTP/1.1\r\n")
         writer.write(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
 
     async def go() -> None:
@@ -230,7 +231,7 @@ def test_the_key_goes_to_the_endpoint_and_into_no_error(monkeypatch: pytest.Monk
             for key in ("canary-1", "canary-2"):  # a key that was refused is read again
                 monkeypatch.setenv("LLM_KEY", key)
                 with pytest.raises(UpstreamError) as raised:
-                    await upstream.complete(target(url, key="LLM_KEY"), asked("x"))
+                    await upstream.complete(target(f"{url}?version=2", key="LLM_KEY"), asked("x"))
                 assert "canary" not in str(raised.value) + raised.value.upstream_text
             monkeypatch.setenv("LLM_KEY", "canary\r\nX-Injected: 1")
             with pytest.raises(StageError, match="secret LLM_KEY has characters") as refused:
@@ -246,7 +247,9 @@ def test_the_key_goes_to_the_endpoint_and_into_no_error(monkeypatch: pytest.Monk
     ] * 2
 
 
-@pytest.mark.parametrize("url", ["loopback", "llm.example.com/v1", "ftp://llm.example.com", "http://me:pw@host/v1"])
+@pytest.mark.parametrize(
+    "url", ["loopback", "llm.example.com/v1", "ftp://llm.example.com", "http://me:pw@host/v1", "http://a b/"]
+)
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(DefinitionError, match="endpoint 'main': url") as raised:
         asyncio.run(Upstream().complete(target(url), asked("x")))

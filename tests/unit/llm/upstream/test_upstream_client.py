@@ -238,14 +238,19 @@ def test_closing_a_stream_or_cancelling_a_call_hangs_up_at_once(loopback: OpenLo
         await anext(stream)
         stream.close()
         assert [event async for event in stream] == []
+        other = await upstream.stream(target(loopback.url, "echo+hang=mid"), asked(SIX))
+        reading = asyncio.create_task(read(other))
+        await asyncio.sleep(0.05)
+        other.close()
+        assert b"one" in await reading
         waiting = asyncio.create_task(upstream.complete(target(loopback.url, "echo+hang"), asked(SIX)))
         opening = asyncio.create_task(upstream.stream(target(loopback.url, "echo+hang"), asked(SIX)))
-        while len(loopback.bill.calls) < 3:
+        while len(loopback.bill.calls) < 4:
             await asyncio.sleep(0.005)
         waiting.cancel()
         opening.cancel()
         await asyncio.gather(waiting, opening, return_exceptions=True)
-        while loopback.bill.totals.hung_up < 3:
+        while loopback.bill.totals.hung_up < 4:
             await asyncio.sleep(0.005)
 
     run(go)
