@@ -21,7 +21,7 @@ from trimtab.policy.llm.section_llm import CallRetry, CallTimeouts
 
 __all__ = ["loopback"]
 SIX = "one two three four five six"
-QUICK = CallTimeouts(first_token="150ms", between_tokens="150ms", total="20s")  # type: ignore[arg-type]  # as in YAML
+QUICK = CallTimeouts(first_token="400ms", between_tokens="400ms", total="60s")  # type: ignore[arg-type]  # as in YAML
 WEATHER = {
     "type": "function",
     "function": {
@@ -211,6 +211,19 @@ def test_limits_of_time(loopback: OpenLoopback) -> None:
 
     with pytest.raises(UpstreamError, match="total"):
         run(whole, timeouts=total)
+
+
+def test_limits_of_time_begin_anew_with_each_token(loopback: OpenLoopback) -> None:
+    between = CallTimeouts(first_token="1500ms", between_tokens="1500ms")  # type: ignore[arg-type]  # as in YAML
+
+    async def go(upstream: Upstream) -> Any:
+        stream = await upstream.stream(target(loopback.url, "echo+pace=400"), asked(SIX))
+        await read(stream)
+        return stream.completion
+
+    found = run(go, timeouts=between)
+    assert found.text == SIX
+    assert found.latency_ms > 1500
 
 
 def test_comments_do_not_keep_a_silent_stream_alive() -> None:
