@@ -1,0 +1,1 @@
+"""Prompts beside peers: cost of the proxy, streams, budgets, bills, decisions."""
