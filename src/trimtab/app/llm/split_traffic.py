@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from trimtab.clock import to_micros
 from trimtab.stores.predictions.contract import START, Cursor, Predictions
-from trimtab.stores.predictions.label_rule import of_metrics
+from trimtab.stores.predictions.label_rule import of_model
 
 ROWS_AT_ONCE = 100_000
 ROLES = ("champion", "challenger")
@@ -76,11 +76,8 @@ class SplitTraffic:
         return found
 
     def _take_labels(self, table: pa.Table) -> bool:
-        mine = table.filter(pc.equal(table["model"], self._prompt))
-        if not mine.num_rows:
-            return False
-        mine = of_metrics(mine, {self._prompt: self._metric})
-        bad = mine.filter(pc.and_(pc.equal(mine["model"], self._prompt), pc.equal(mine["label"], 1.0)))
+        mine = of_model(table, self._prompt, {self._prompt: self._metric})
+        bad = mine.filter(pc.equal(mine["label"], 1.0))
         for turn, known_at in zip(bad["prediction_id"].to_pylist(), bad["known_at"].to_pylist(), strict=True):
             at = to_micros(known_at)
             if (key := self._key_of.get(turn)) is not None:
