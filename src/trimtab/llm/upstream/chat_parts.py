@@ -175,6 +175,7 @@ def usage_of(given: Any) -> Usage | None:
         cached=cached or 0,
         cache_write=cache_write or 0,
         reasoning=_number(of_output, "reasoning_tokens") or 0,
+        total=_number(given, "total_tokens") or 0,
     )
 
 
