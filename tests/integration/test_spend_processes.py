@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from kit.waiting import wait_for
 from trimtab.llm.money.spend_ledger import Ledger
 from trimtab.llm.money.spend_scopes import SpendRules
 from trimtab.stores.catalog import open_spend
+from trimtab.stores.spend.contract import SpendStore
 
 WORKERS, CALLERS = 4, 50
 CAP = 200_000
@@ -68,7 +70,7 @@ def test_two_hundred_callers_of_four_processes_never_pass_a_limit(tmp_path: Path
         while any(worker.poll() is None for worker in workers):
             spent, held = _spent(store)
             assert spent + held <= CAP
-            wait_for(lambda before=spent: _spent(store)[0] != before or workers_ended(workers), "something is booked")
+            wait_for(partial(_moved, store, spent, workers), "something is booked")
     finally:
         for worker in workers:
             worker.kill()
@@ -96,10 +98,9 @@ def test_two_hundred_callers_of_four_processes_never_pass_a_limit(tmp_path: Path
     store.close()
 
 
-def workers_ended(workers: list[subprocess.Popen[bytes]]) -> bool:
-    return all(worker.poll() is not None for worker in workers)
+def _moved(store: SpendStore, before: int, workers: list[subprocess.Popen[bytes]]) -> bool:
+    return _spent(store)[0] != before or all(worker.poll() is not None for worker in workers)
 
 
-def _spent(store: object) -> tuple[int, int]:
-    (account,) = store.accounts(scopes=("project",)) or (None,)  # type: ignore[attr-defined]
-    return (account.spent, account.held) if account is not None else (0, 0)
+def _spent(store: SpendStore) -> tuple[int, int]:
+    return next(((each.spent, each.held) for each in store.accounts(scopes=("project",))), (0, 0))

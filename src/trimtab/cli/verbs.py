@@ -25,6 +25,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "reproduce": ("runs.again", "Train a run again from its pins, code, data set and seed, and say what differs."),
     "evaluate": ("stages", "Put the newest run through the gates."),
     "eval": ("llm.prompt_evals", "Let a prompt answer its sets of examples, and put it through the gates."),
+    "spend": (
+        "llm.spending",
+        "Show what prompts have cost and what their budgets still hold, or settle turns whose end is not known.",
+    ),
     "register": ("stages", "Make a bundle of the newest run that passed its gates."),
     "deploy": ("rollout", "Bring a bundle into service."),
     "step": ("rollout", "Give the challenger another share of the traffic."),

@@ -56,9 +56,7 @@ def _closed(workspace: Workspace, account: Account) -> SpendClosed | None:
     by_purpose, by_usage = cost_sums(account)
     start, end = from_micros(key.start), from_micros(key.finish)
     before = [
-        each
-        for each in workspace.metadata.find(SpendClosed, scope=key.scope)
-        if (each.start, each.end) == (start, end)
+        each for each in workspace.metadata.find(SpendClosed, scope=key.scope) if (each.start, each.end) == (start, end)
     ]
     if before and (before[0].by_purpose, before[0].by_usage) == (by_purpose, by_usage):
         return None

@@ -104,17 +104,19 @@ def _value(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> Any:
     found = next((row[name] for name in names if row.get(name) not in (None, "")), None)
     if found is None:
         there = [str(name) for name in row if name]
-        raise DataError(f"{where}: no value of {names[0]}; expected a column {' or '.join(names)}.{nearest(names[0], there)}")
+        raise DataError(
+            f"{where}: no value of {names[0]}; expected a column {' or '.join(names)}.{nearest(names[0], there)}"
+        )
     return found
 
 
 def _tokens(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> int:
     value = next((row[name] for name in names if row.get(name) not in (None, "")), 0)
     try:
-        found = int(value)
+        found = int(str(value))
         if found < 0:
             raise ValueError
-    except (TypeError, ValueError):
+    except ValueError:
         raise DataError(f"{where}: {names[0]} is {value!r}; expected a whole number from 0 on") from None
     return found
 

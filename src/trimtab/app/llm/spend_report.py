@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import Any
+from datetime import datetime
 
 import msgspec
 
 from trimtab.app.llm.spending import spend_store
 from trimtab.app.project.workspace import Workspace
-from trimtab.clock import from_micros, to_micros
-from trimtab.errors import DataError, NotFound, nearest
-from trimtab.llm.money.spend_scopes import DAY, PASSING, PICO
-from trimtab.records.llm import SpendClosed
-from trimtab.stores.spend.contract import FOREVER, Account, SpendStore, is_rate
+from trimtab.clock import from_micros
+from trimtab.errors import NotFound, nearest
+from trimtab.llm.money.spend_scopes import PICO
+from trimtab.stores.spend.contract import FOREVER, Account, is_rate
 
 
 class ScopeSpend(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,9 +68,7 @@ def spend_report(workspace: Workspace, *, scope: str | None = None, last: int = 
     for name in sorted(names if scope is None else {scope}):
         own = [account for account in accounts if account.key.scope == name]
         shown += [_scope(account) for account in own[-last:]]
-    return SpendReport(
-        currency=workspace.project.policy.impact.currency, scopes=tuple(shown), assumed_turns=assumed
-    )
+    return SpendReport(currency=workspace.project.policy.impact.currency, scopes=tuple(shown), assumed_turns=assumed)
 
 
 def _scope(account: Account) -> ScopeSpend:

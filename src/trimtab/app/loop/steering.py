@@ -15,6 +15,7 @@ import msgspec
 
 from trimtab.app.gateway.turns import judging_policy, read_turn
 from trimtab.app.labels.importing import OutcomeImporter
+from trimtab.app.llm.closed_periods import SpendUpkeep
 from trimtab.app.llm.live_comparison import LiveComparisons
 from trimtab.app.loop.actions import LoopActions, Retrainings
 from trimtab.app.loop.comparisons import Comparisons
@@ -100,6 +101,7 @@ class Steering:
         self._triggers = Triggers(workspace)
         self._compaction = ScheduledCompaction(workspace)
         self._upkeep = ScheduledUpkeep(workspace)
+        self._spend = SpendUpkeep(workspace)
         self._outcomes = OutcomeImporter(workspace)
         self._features = FeatureRefresher(workspace, lambda: read_turn(workspace.run_folder) is not None)
         self._watch = Watch(workspace)
@@ -203,6 +205,7 @@ class Steering:
         self._announce()
         self._compaction.step()
         self._upkeep.step()
+        self._spend.step()
         return bool(reports or decisions or woken or fired or compared)
 
     def _wake(self, reports: tuple[WindowReport, ...], unfinished: Mapping[str, str]) -> int:

@@ -26,9 +26,7 @@ ACTIONS = ("show", "assumed", "settle")
 @app.verb()
 def spend(
     context: Context,
-    action: Annotated[
-        str, typer.Argument(metavar="show|assumed|settle", help="show, assumed or settle.")
-    ] = "show",
+    action: Annotated[str, typer.Argument(metavar="show|assumed|settle", help="show, assumed or settle.")] = "show",
     file: Annotated[Path | None, typer.Argument(help="With settle: CSV or JSON lines with id and cost.")] = None,
     scope: Annotated[
         str | None, typer.Option("--scope", metavar="NAME", help="Only this one, such as prompt:triage.")
@@ -60,7 +58,9 @@ def _show(found: SpendReport) -> None:
     if not found.scopes:
         say("no turn has cost anything yet")
         return
-    made = table("Spend", "scope", "from", f">spent {found.currency}", ">of", ">held", ">calls", "by purpose", "by usage")
+    made = table(
+        "Spend", "scope", "from", f">spent {found.currency}", ">of", ">held", ">calls", "by purpose", "by usage"
+    )
     for each in found.scopes:
         made.add_row(
             each.scope,

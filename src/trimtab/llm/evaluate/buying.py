@@ -15,7 +15,8 @@ from trimtab.errors import StageError
 from trimtab.llm.completion import Completion
 from trimtab.llm.evaluate.answer_cache import Answer
 from trimtab.llm.evaluate.runner import Purpose
-from trimtab.llm.money.spend_ledger import Hold, Ledger
+from trimtab.llm.money.leases import Hold
+from trimtab.llm.money.spend_ledger import Ledger
 from trimtab.llm.money.spend_scopes import BudgetExceeded, Caller, RateLimited
 from trimtab.llm.money.turn_cost import CostMeter, TurnCost, cost_bound, input_bound
 from trimtab.llm.upstream.upstream_client import Upstream

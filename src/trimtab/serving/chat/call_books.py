@@ -11,7 +11,8 @@ from trimtab.bundle.prompt_spec import TargetSpec
 from trimtab.clock import Clock
 from trimtab.errors import DataError, StoreError
 from trimtab.llm.completion import Completion
-from trimtab.llm.money.spend_ledger import Hold, Ledger
+from trimtab.llm.money.leases import Hold
+from trimtab.llm.money.spend_ledger import Ledger
 from trimtab.llm.money.spend_scopes import BudgetExceeded, RateLimited
 from trimtab.llm.money.turn_cost import CostMeter, cost_bound
 from trimtab.llm.upstream.upstream_error import UpstreamError

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from trimtab.bundle.prompt_spec import TargetSpec
 from trimtab.errors import StageError
-from trimtab.llm.money.spend_ledger import Hold
+from trimtab.llm.money.leases import Hold
 from trimtab.llm.money.spend_scopes import BudgetExceeded, RateLimited
 from trimtab.llm.upstream.upstream_client import Upstream
 from trimtab.llm.upstream.upstream_error import UpstreamError
