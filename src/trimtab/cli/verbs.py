@@ -81,6 +81,6 @@ VERBS: dict[str, tuple[str, str]] = {
         "Test a running gateway by HTTP: is it ready, and does each model answer as it should?",
     ),
     "summary": ("delivery.summarising", "Sum up data, run, gates and cost, and what deploys next."),
-    "log": ("log", "Show rows of the prediction log, or compact it now."),
+    "log": ("log", "Show rows of the prediction log, compact it, or erase the text of turns."),
     "lineage": ("look", "Trace a prediction back to code, data and features."),
 }

@@ -20,7 +20,7 @@ from trimtab.records.control import (
 from trimtab.records.data import CheckReport, QuarantineEnd, TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
-from trimtab.records.llm import EndpointVersion, EvalSetVersion, JudgeCalibration, SpendClosed
+from trimtab.records.llm import EndpointVersion, EvalSetVersion, JudgeCalibration, SpendClosed, TextErasure
 from trimtab.records.monitoring import Comparison, KpiPoint, LabelIntake, Profile, Signal, WindowReport
 from trimtab.records.promotions import PromotionAnswer, PromotionRequest
 from trimtab.records.record import Record
@@ -54,6 +54,7 @@ RECORDS: dict[str, type[Record]] = {
         Comparison,
         KpiPoint,
         SpendClosed,
+        TextErasure,
         Suspicion,
         SuspicionEnd,
         TriggerEvent,

@@ -1,4 +1,4 @@
-"""Records of prompts: endpoints, sets of examples, calibrations of judges, closed spend."""
+"""Records of prompts: endpoints, sets of examples, calibrations of judges, closed spend, erased text."""
 
 from __future__ import annotations
 
@@ -87,3 +87,19 @@ class SpendClosed(Record, frozen=True, kw_only=True):
     by_usage: Mapping[str, int]
     """reported, counted, estimated, assumed -> the same."""
     calls: int
+
+
+class TextErasure(Record, frozen=True, kw_only=True):
+    """Text of turns that a person had erased; id is `erasure/COLUMN/VALUE/time`. It names the subject by a hash."""
+
+    KIND = "text_erasure"
+    KEYS = ("by",)
+
+    column: str
+    """prediction_id, user or conversation."""
+    value: str
+    """Id of the turn, or the keyed hash of the user or conversation."""
+    rows: int
+    """Parts of turns that were erased."""
+    reason: str
+    by: str

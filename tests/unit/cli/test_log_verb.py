@@ -16,8 +16,10 @@ from trimtab.app.reports.status import status
 from trimtab.cli.log import app
 from trimtab.clock import SystemClock, to_micros
 from trimtab.errors import UsageError
+from trimtab.llm.redaction.project_key import project_key
+from trimtab.records.llm import TextErasure
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
-from trimtab.testing.predictions import label_rows, prediction_rows
+from trimtab.testing.predictions import content_rows, label_rows, prediction_rows, turn_rows
 
 
 @pytest.fixture
@@ -117,3 +119,92 @@ def test_compact_says_what_it_did(project: Path) -> None:
 def test_what_makes_no_sense_is_refused(project: Path, arguments: list[str], error: type[Exception]) -> None:
     with pytest.raises(error):
         run(project, *arguments)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    (tmp_path / "trimtab.yaml").write_text("project: desk\n")
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "triage.md").write_text("# user\n{{ ticket }}\n")
+    (tmp_path / "definitions.py").write_text(
+        "import trimtab as tt\n"
+        "local = tt.Endpoint('local', url='loopback', prices={'classifier': tt.Price(input=0.1, output=0.4)})\n"
+        "triage = tt.Prompt('triage', file='prompts/triage.md', endpoint=local, model='classifier')\n"
+    )
+    now = to_micros(SystemClock().now())
+    key = project_key(tmp_path / ".trimtab")
+    log = SegmentLog(tmp_path / ".trimtab" / "predictions")
+    for name, user in (("turn-1", "anna"), ("turn-2", "bob")):
+        conversation = key.of_name("conversation", "shop\x1fc1")
+        hashes = {"user": [key.of_name("user", user)] * 2, "conversation": [conversation] * 2}
+        log.append_contents(
+            content_rows(
+                [name, name],
+                part=["messages.0.user", "answer"],
+                text=["My parcel\nof <EMAIL_1> is late", "delivery " * 30],
+                at=[now] * 2,
+                **hashes,
+            )
+        )
+        log.append_turns(turn_rows([name], at=[now]))
+        log.append(prediction_rows([name], model=["triage"], version=[2], score=[0.0], logged_at=[now]))
+    log.append_labels(
+        label_rows(["turn-1"], model=["triage"], name=["thumbs"], source=["user"], rater=["4f"], received_at=[now])
+    )
+    log.close()
+    return tmp_path
+
+
+def test_tail_shows_question_and_answer_of_turns(desk: Path) -> None:
+    lines = [line.strip() for line in run(desk, "tail").splitlines()]
+    assert lines.count("question: My parcel of <EMAIL_1> is late") == 2
+    assert sum(line.startswith("answer: delivery") and line.endswith("...") for line in lines) == 2
+    assert json.loads(run(desk, "tail", "--rows", "1", "--json"))[0]["question"].startswith("My parcel")
+
+
+def test_show_gives_a_turn_with_its_texts_and_labels(desk: Path) -> None:
+    found = json.loads(run(desk, "show", "turn-1", "--json"))
+    assert [part["part"] for part in found["contents"]] == ["messages.0.user", "answer"]
+    assert (found["turns"][0]["cost_pico"], found["labels"][0]["name"]) == (27_000_000, "thumbs")
+    assert found["label"]["label"] == 1.0
+    text = run(desk, "show", "turn-1")
+    assert "cost_pico          27000000" in text
+    assert "messages.0.user (masked):" in text
+    assert "label thumbs by 4f: 1," in text
+
+
+def test_erase_takes_the_text_of_one_user_and_records_who_and_why(desk: Path) -> None:
+    assert "2 texts erased" in run(desk, "erase", "--user", "anna", "--reason", "asked to on 3 March")
+    assert json.loads(run(desk, "show", "turn-1", "--json"))["contents"] == []
+    assert len(json.loads(run(desk, "show", "turn-2", "--json"))["contents"]) == 2
+    assert json.loads(run(desk, "erase", "turn-2", "--reason", "r", "--json"))["rows"] == 2
+    records = open_workspace(desk).metadata.find(TextErasure)
+    assert [(record.column, record.rows, record.reason) for record in records] == [
+        ("prediction_id", 2, "r"),
+        ("user", 2, "asked to on 3 March"),
+    ]
+    assert "anna" not in records[1].value
+    assert records[0].by
+    assert run(desk, "tail").count("question") == 0
+
+
+def test_erase_takes_the_text_of_one_conversation_by_name_or_hash(desk: Path) -> None:
+    shown = json.loads(run(desk, "show", "turn-1", "--json"))["contents"][0]["conversation"]
+    assert json.loads(run(desk, "erase", "--conversation", "c1", "--reason", "r", "--json"))["rows"] == 0
+    done = run(desk, "erase", "--conversation", "c1", "--tenant", "shop", "--reason", "r", "--json")
+    assert (json.loads(done)["rows"], json.loads(done)["value"]) == (4, shown)
+    assert json.loads(run(desk, "erase", "--conversation", shown, "--reason", "r", "--json"))["rows"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["erase", "--reason", "r"], "whose text"),
+        (["erase", "turn-1", "--user", "anna", "--reason", "r"], "whose text"),
+        (["erase", "turn-1"], "why"),
+        (["tail", "--user", "anna"], "go with"),
+    ],
+)
+def test_an_erasure_without_a_subject_or_a_reason_is_refused(desk: Path, arguments: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        run(desk, *arguments)

@@ -31,6 +31,7 @@ from trimtab.records.control import (
 from trimtab.records.data import QuarantineEnd
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.kinds import RECORDS
+from trimtab.records.llm import TextErasure
 from trimtab.records.promotions import PromotionAnswer, PromotionRequest
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
@@ -50,6 +51,7 @@ COVERED: tuple[type[Record], ...] = (
     Decision,
     Resolution,
     QuarantineEnd,
+    TextErasure,
     PromotionRequest,
     PromotionAnswer,
     LedgerAcceptance,
