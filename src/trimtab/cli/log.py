@@ -38,7 +38,7 @@ def log(
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Rows that tail shows.")] = 10,
     user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Whose text is erased.")] = None,
     conversation: Annotated[str | None, typer.Option("--conversation", metavar="ID", help="Of which it is.")] = None,
-    tenant: Annotated[str, typer.Option("--tenant", metavar="TOKEN", help="Whose conversation that is.")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", metavar="TOKEN", help="With which both came.")] = "",
     reason: Annotated[str, typer.Option("--reason", help="Why text is erased, for the record.")] = "",
 ) -> None:
     """Show rows of the prediction log, compact it, or erase the text of turns."""
@@ -66,10 +66,11 @@ def log(
 def _erase(context: Context, subjects: Mapping[ErasedBy, str | None], tenant: str, reason: str) -> None:
     given = [(column, name) for column, name in subjects.items() if name]
     if len(given) != 1:
-        raise UsageError("whose text? trimtab log erase PREDICTION, or --user ID, or --conversation ID --tenant TOKEN")
+        raise UsageError("whose text? trimtab log erase PREDICTION, or --user ID or --conversation ID, --tenant TOKEN")
     (column, name), ws = given[0], context.workspace
     done = erase_text(ws, command_actor(ws), column, name, reason=reason, tenant=tenant)
-    context.show(done, lambda done: say(f"{plural(done.rows, 'text')} erased; turns, labels and counts stay"))
+    hint = "" if done.rows or tenant else "; with tokens, name the one that it came with: --tenant TOKEN"
+    context.show(done, lambda done: say(f"{plural(done.rows, 'text')} erased; turns, labels and counts stay{hint}"))
 
 
 def _texts(workspace: Workspace, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:

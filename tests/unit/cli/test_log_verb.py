@@ -136,7 +136,7 @@ def desk(tmp_path: Path) -> Path:
     log = SegmentLog(tmp_path / ".trimtab" / "predictions")
     for name, user in (("turn-1", "anna"), ("turn-2", "bob")):
         conversation = key.of_name("conversation", "shop\x1fc1")
-        hashes = {"user": [key.of_name("user", user)] * 2, "conversation": [conversation] * 2}
+        hashes = {"user": [key.of_name("user", f"shop\x1f{user}")] * 2, "conversation": [conversation] * 2}
         log.append_contents(
             content_rows(
                 [name, name],
@@ -174,7 +174,10 @@ def test_show_gives_a_turn_with_its_texts_and_labels(desk: Path) -> None:
 
 
 def test_erase_takes_the_text_of_one_user_and_records_who_and_why(desk: Path) -> None:
-    assert "2 texts erased" in run(desk, "erase", "--user", "anna", "--reason", "asked to on 3 March")
+    assert "--tenant TOKEN" in run(desk, "erase", "--user", "anna", "--reason", "no such")
+    assert "2 texts erased" in run(
+        desk, "erase", "--user", "anna", "--tenant", "shop", "--reason", "asked to on 3 March"
+    )
     assert json.loads(run(desk, "show", "turn-1", "--json"))["contents"] == []
     assert len(json.loads(run(desk, "show", "turn-2", "--json"))["contents"]) == 2
     assert json.loads(run(desk, "erase", "turn-2", "--reason", "r", "--json"))["rows"] == 2
@@ -182,6 +185,7 @@ def test_erase_takes_the_text_of_one_user_and_records_who_and_why(desk: Path) ->
     assert [(record.column, record.rows, record.reason) for record in records] == [
         ("prediction_id", 2, "r"),
         ("user", 2, "asked to on 3 March"),
+        ("user", 0, "no such"),
     ]
     assert "anna" not in records[1].value
     assert records[0].by

@@ -39,7 +39,8 @@ class PromptService:
         self._llm = Llm.model_validate_json(setup["llm"])
         self._predictions, self._clock = predictions, clock
         redact = self._llm.redact
-        self._redactor = Redactor(redact.detect, redact.patterns, project_key(root, self._llm.store.key))
+        self._key = project_key(root, self._llm.store.key)
+        self._redactor = Redactor(redact.detect, redact.patterns, self._key)
         self._ledger = Ledger(open_spend(setup.get("metadata"), root), root, spend_rules(self._llm), clock)
         self._locate = partial(resolved, run_folder=Path(setup["run_folder"]))
         self._chats: ChatService | None = None
@@ -54,8 +55,8 @@ class PromptService:
         log = TurnLog(gateway, self._predictions, self._redactor, self._llm.store)
         books = CallBooks(self._ledger, self._clock)
         self._chats = ChatService(gateway, access, self._llm, upstream, books, log)
-        also = {"feedback": feedback.routes, "health": health.routes}
-        return [*routes(self._chats), *(route.of(name) for name, each in also.items() for route in each(gateway))]
+        also = {"feedback": feedback.routes(gateway, self._key), "health": health.routes(gateway)}
+        return [*routes(self._chats), *(route.of(name) for name, each in also.items() for route in each)]
 
     async def close(self) -> None:
         """End what runs beside the answers, and book what has ended."""

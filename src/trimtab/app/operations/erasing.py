@@ -21,8 +21,9 @@ def erase_text(
     """Erase the text that was logged until now. The numbers of the turns stay.
 
     name: of a user or a conversation as requests name it, or its hash as the log shows it; or the id of a turn. tenant:
-    name of the token that the conversation was held with. Raises Forbidden below admin, UsageError without a reason,
-    StageError and StoreError.
+    name of the token that it came with; empty without tokens.
+
+    Raises Forbidden below admin, UsageError without a reason, StageError and StoreError.
     """
     actor.require("admin")
     if not reason.strip():
@@ -30,7 +31,7 @@ def erase_text(
     value = name
     if column != "prediction_id" and not _HASH.fullmatch(name):
         key = project_key(workspace.root, workspace.project.policy.llm.store.key)
-        value = key.of_name(column, name if column == "user" else f"{tenant}\x1f{name}")
+        value = key.of_name(column, f"{tenant}\x1f{name}")
     rows = workspace.predictions.erase_contents(column, value)
     now = workspace.now()
     record = TextErasure(

@@ -1,12 +1,12 @@
 """The texts of a turn, and the rows of kind `contents` that are kept of them.
 
-Kept are what the client sent (messages, variables, names), the documents that were found for it, and what came back.
-The prompt's own text is not among them: the bundle has it, and no log may show it.
+Kept are what was asked (messages, variables, names), the documents that were found for it, and what came back. System
+messages of a prompt are not among them: the bundle has them, and no log may show them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,16 +28,18 @@ def texts_of(
     *,
     documents: Mapping[str, str] | None = None,
     error: str = "",
+    hidden: Collection[str] = (),
 ) -> Iterator[tuple[str, str]]:
     """Yield part and text of all that is kept of a turn; the contract of the prediction log names the parts.
 
-    messages: as the client sent them, in OpenAI's shape. documents: id -> text. error: what an endpoint said of a
-    failure.
+    messages: in OpenAI's shape. documents: id -> text. error: what an endpoint said of a failure. hidden: roles whose
+    messages are the prompt's own, and are kept nowhere.
     """
     for name, value in variables.items():
         yield f"variables.{name}", value
     for place, message in enumerate(messages):
-        yield from _of_message(f"messages.{place}", message)
+        if message.get("role") not in hidden:
+            yield from _of_message(f"messages.{place}", message)
     for name, text in (documents or {}).items():
         yield f"documents.{name}", text
     if completion is not None:

@@ -24,7 +24,7 @@ from trimtab.policy.llm.section_llm import Llm
 from trimtab.serving.chat.call_books import CallBooks
 from trimtab.serving.chat.chat_errors import ChatRefused, refusal
 from trimtab.serving.chat.chat_request import ChatRequest, RequestRules, read_request
-from trimtab.serving.chat.chat_turn import Turn, VersionTurn, new_id
+from trimtab.serving.chat.chat_turn import Turn, VersionTurn
 from trimtab.serving.chat.conversations import HEADER, conversation_of, sticky_key
 from trimtab.serving.chat.stream_relay import StreamRelay
 from trimtab.serving.chat.target_calls import Begun, TargetCalls
@@ -131,7 +131,7 @@ class ChatService:
             assert found is not None
             variant, route = found, "pinned"
         return Turn(
-            id=new_id(),
+            id=self._log.new_id(token),
             request=request,
             table=table,
             variant=variant,

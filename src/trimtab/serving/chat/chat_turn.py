@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,13 +19,6 @@ from trimtab.serving.chat.chat_errors import ChatRefused
 from trimtab.serving.chat.chat_request import ChatRequest
 from trimtab.serving.chat.loaded_prompt import LoadedPrompt, tool_names
 from trimtab.serving.core.routing import ModelTable, Variant
-
-ID_BYTES = 18
-
-
-def new_id() -> str:
-    """Return the id of a turn: that of the completion and of the prediction."""
-    return f"chatcmpl-{secrets.token_urlsafe(ID_BYTES)}"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -112,6 +104,7 @@ class Turn:
     """One turn."""
 
     id: str
+    """Of the completion and of the prediction."""
     request: ChatRequest
     table: ModelTable
     variant: Variant

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from trimtab.bundle.prompt_spec import TURN_FEATURES, TURN_NUMBERS
 from trimtab.clock import to_micros
 from trimtab.llm.completion import Completion, Usage
-from trimtab.llm.redaction.redactor import Kept, Redactor
+from trimtab.llm.redaction.content_rows import content_columns, texts_of
+from trimtab.llm.redaction.redactor import Redactor
 from trimtab.policy.llm.section_llm import KeptText
 from trimtab.serving.chat.chat_turn import Turn, VersionTurn
 from trimtab.serving.chat.conversations import turn_number
@@ -19,6 +20,8 @@ from trimtab.serving.core.gateway import Gateway
 from trimtab.stores.predictions.contract import Predictions
 
 MAX_INT32 = 2**31 - 1
+INLINE_CHARS = 4096
+"""Longer turns are redacted in a thread, some 0.1 ms a kilobyte: streams go on meanwhile."""
 NOTHING = Usage(input=0, output=0, kind="estimated")
 NOT_THE_VERSION = frozenset({"client_gone", "withdrawn", "slow_reader", "budget_exceeded", "rate_limited"})
 """Errors that say nothing about the version: the guard does not count them."""
@@ -33,6 +36,10 @@ class TurnLog:
         self._redactor = redactor
         self._store = store
 
+    def new_id(self, tenant: str) -> str:
+        """Return an id of a turn, by which its tenant alone may send feedback."""
+        return self._redactor.key.turn_id(tenant)
+
     def hashed(self, kind: str, name: str) -> str:
         """Return the keyed hash of a user or a conversation, which is all that is kept of its name."""
         return self._redactor.key.of_name(kind, name)
@@ -43,34 +50,41 @@ class TurnLog:
         for work in works:
             self._count(turn, work)
         served = sum(is_served(turn, work) for work in works)
-        await self._gateway.journal.rows(lambda cpu_us: self._append(turn, cpu_us), served, answered=answered)
-
-    def _append(self, turn: Turn, cpu_us: int) -> None:
         now = to_micros(self._gateway.clock.now())
-        self._predictions.append_turns(turn_rows(turn, now))
-        self._predictions.append_contents(self._contents(turn, now))
-        self._predictions.append(prediction_rows(turn, now, cpu_us))  # last, so that whoever finds it finds the others
+        texts = [list(parts_of(work)) for work in works]
+        if sum(len(text) for each in texts for _, text in each) <= INLINE_CHARS:
+            contents = self._contents(turn, texts, now)
+        else:
+            contents = await asyncio.to_thread(self._contents, turn, texts, now)
 
-    def _contents(self, turn: Turn, now: int) -> dict[str, Sequence[Any]]:
-        """Return the rows of kind `contents`. What is sent and answered is masked with the same names."""
-        kept: list[tuple[int, str, Kept]] = []
-        for work in turn.versions:
-            masks = self._redactor.turn()
-            version = work.variant.bundle.version
-            kept += [(version, part, masks.keep(text, self._store.messages)) for part, text in parts_of(work)]
-        return {
-            "prediction_id": [turn.id] * len(kept),
-            "model": [turn.table.model] * len(kept),
-            "version": [version for version, _, _ in kept],
-            "at": [now] * len(kept),
-            "part": [part for _, part, _ in kept],
-            "mode": [each.mode for _, _, each in kept],
-            "text": [each.text for _, _, each in kept],
-            "chars": [each.chars for _, _, each in kept],
-            "key_id": [each.key_id for _, _, each in kept],
-            "user": [turn.caller.user or None] * len(kept),
-            "conversation": [turn.caller.conversation or None] * len(kept),
-        }
+        def append(cpu_us: int) -> None:
+            self._predictions.append_turns(turn_rows(turn, now))
+            for columns in contents:
+                self._predictions.append_contents(columns)
+            predictions = prediction_rows(turn, now, cpu_us)
+            self._predictions.append(predictions)  # last, so that whoever finds it finds the others
+
+        await self._gateway.journal.rows(append, served, answered=answered)
+
+    def _contents(
+        self, turn: Turn, texts: Sequence[Sequence[tuple[str, str]]], now: int
+    ) -> list[dict[str, Sequence[Any]]]:
+        """Return the rows of kind `contents` of each version. What is sent and answered has the same names in masks."""
+        columns = (
+            content_columns(
+                parts,
+                self._redactor,
+                self._store.messages,
+                prediction_id=turn.id,
+                model=turn.table.model,
+                version=work.variant.bundle.version,
+                at=now,
+                user=turn.caller.user,
+                conversation=turn.caller.conversation,
+            )
+            for work, parts in zip(turn.versions, texts, strict=True)
+        )
+        return [each for each in columns if each]
 
     def _count(self, turn: Turn, work: VersionTurn) -> None:
         failed = work.error is not None and work.error not in NOT_THE_VERSION
@@ -87,26 +101,10 @@ def is_served(turn: Turn, work: VersionTurn) -> bool:
 def parts_of(work: VersionTurn) -> Iterator[tuple[str, str]]:
     """Yield name and text of each part of a turn: the messages that were sent, then the answer.
 
-    System messages are left out: the version says what they are, and they are in no log.
+    System messages of a prompt are left out: the version says what they are, and they are in no log.
     """
-    for place, message in enumerate(work.messages):
-        if message["role"] in ("system", "developer"):
-            continue
-        content = message.get("content")
-        text = content if isinstance(content, str) else "" if content is None else _json(content)
-        if message.get("tool_calls"):
-            text = f"{text}\n{_json(message['tool_calls'])}".strip()
-        yield f"messages.{place}.{message['role']}", text
-    answer = work.completion
-    if answer is not None:
-        if answer.text or answer.refusal or not answer.tool_calls:
-            yield "answer", answer.text or answer.refusal or ""
-        if answer.tool_calls:
-            yield "tool_calls", _json(answer.tool_calls)
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    hidden = () if work.prompt.is_direct else ("system", "developer")
+    return texts_of(work.messages, {}, work.completion, hidden=hidden)
 
 
 def prediction_rows(turn: Turn, now: int, cpu_us: int) -> dict[str, Sequence[Any]]:

@@ -191,7 +191,7 @@ def _of_tenant(key: ProjectKey, tenant: str, labels: Iterable[Iterable[Label]]) 
         if not key.issued(label.id, tenant):
             raise Refused(404, f"labels[{label.index}].id is {shown(label.id)}; this token asked for no such turn")
         if label.rater is not None and label_rule.source(label.name or "") == "user":
-            label.rater = key.of_name("user", label.rater)
+            label.rater = key.of_name("user", f"{tenant}\x1f{label.rater}")
 
 
 def _sorted(gateway: Gateway, labels: list[Label], model: str | None) -> dict[str, list[Label]]:

@@ -55,7 +55,7 @@ def test_thumbs_edits_and_verdicts_are_logged_as_how_bad_the_turn_is(prompts: Se
     reply = prompts.browser.post(PATH, {"labels": [{"id": turn, **each} for each in given]})
     assert (reply.status, reply.json()) == (200, {"accepted": 4})
     assert logged(prompts) == [
-        ("thumbs", 1.0, "user", KEY.of_name("user", "anna@example.org")),
+        ("thumbs", 1.0, "user", KEY.of_name("user", "\x1fanna@example.org")),
         ("edited", 0.25, "user", None),
         ("judge:polite@3f", 0.0, "judge", None),
         ("human:quality", pytest.approx(0.1), "person", "carla"),
