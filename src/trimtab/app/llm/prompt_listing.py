@@ -34,7 +34,7 @@ class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt. changed: the files say another version than the champion; None where none serves."""
+    """One prompt. same_as: newest version that equals what the files say; None where no version does."""
 
     name: str
     description: str
@@ -43,7 +43,7 @@ class PromptRow(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     versions: int
     serving: tuple[ServedVersion, ...]
-    changed: bool | None
+    same_as: int | None
     sets: tuple[str, ...]
     evaluators: tuple[str, ...]
     quality: str
@@ -85,7 +85,7 @@ def list_prompts(workspace: Workspace) -> list[PromptRow]:
     for name, prompt in sorted(workspace.project.definitions.prompts.items()):
         now = _now(workspace, prompt)
         serving = _serving(workspace, name)
-        champion = next((bundle for role, bundle, _ in serving if role == "champion"), None)
+        bundles = workspace.metadata.find(Bundle, model=name)
         found.append(
             PromptRow(
                 name=name,
@@ -93,11 +93,11 @@ def list_prompts(workspace: Workspace) -> list[PromptRow]:
                 file=prompt.file,
                 endpoint=now.target.endpoint.name,
                 model=now.target.model,
-                versions=len(workspace.metadata.find(Bundle, model=name)),
+                versions=len(bundles),
                 serving=tuple(
                     ServedVersion(role=role, version=bundle.version, weight=weight) for role, bundle, weight in serving
                 ),
-                changed=None if champion is None else champion.prompt_hash != now.prompt_hash,
+                same_as=max((each.version for each in bundles if each.prompt_hash == now.prompt_hash), default=None),
                 sets=tuple(each.set.name for each in prompt.evals),
                 evaluators=prompt.evaluator_names,
                 quality=prompt.quality or next(iter(prompt.evaluator_names), ""),

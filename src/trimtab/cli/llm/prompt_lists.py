@@ -78,7 +78,7 @@ def show_rows(rows: Sequence[PromptRow]) -> None:
             f"{each.role} {each.version}" + (f" ({each.weight:g} %)" if each.role == "challenger" else "")
             for each in row.serving
         )
-        files = {None: "", True: "changed", False: "as the champion"}[row.changed]
+        files = "not registered" if row.same_as is None else f"version {row.same_as}"
         judged = ", ".join(f"{name}*" if name == row.quality else name for name in row.evaluators)
         made.add_row(row.name, row.endpoint, row.model, str(row.versions), serves or "nothing", files, judged)
     console.print(made)

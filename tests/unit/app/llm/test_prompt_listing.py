@@ -52,7 +52,9 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_a_prompt_is_listed_with_what_serves(workspace: Workspace) -> None:
     (row,) = list_prompts(workspace)
     assert [(each.role, each.version) for each in row.serving] == [("champion", 1), ("challenger", 2)]
-    assert (row.versions, row.changed, row.quality, row.sets) == (2, True, "exact", ("tickets",))
+    assert (row.versions, row.same_as, row.quality, row.sets) == (2, None, "exact", ("tickets",))
+    write_prompt_project(workspace.project.folder, prompt=PROMPT.replace("one queue", "a queue"))
+    assert [each.same_as for each in list_prompts(workspace)] == [2]
 
 
 def test_a_version_is_found_by_number_by_role_and_as_the_files_have_it(workspace: Workspace) -> None:
