@@ -203,6 +203,16 @@ def test_a_name_serves_once() -> None:
         collect({"a": tickets, "b": examples(tags=["language"])})
 
 
+def test_a_project_of_prompts_alone_names_their_verbs() -> None:
+    found = collect({"triage": prompt()})
+    with pytest.raises(DefinitionError, match=r"defines no model; .* Prompts have verbs of their own: trimtab eval"):
+        found.model()
+    with pytest.raises(DefinitionError, match=r"'triage' of definitions\.py is a prompt, which nothing trains"):
+        found.model("triage")
+    with pytest.raises(DefinitionError, match=r"has no prompt 'triag'\. Did you mean 'triage'\?"):
+        found.prompt("triag")
+
+
 def test_a_judge_of_other_words_is_another_version() -> None:
     assert judge().version == judge(labels=rows).version
     assert len({judge().version, judge(rubric="It is short.").version, judge(model="other").version}) == 3

@@ -70,7 +70,8 @@ def _definitions(folder: Path, environment: str) -> tuple[Project, str]:
     if environment not in _environments(project):
         raise UsageError(f"no environment '{environment}'.{nearest(environment, _environments(project))}")
     found = project.definitions
-    parts = (plural(len(found.sources), "source"), plural(len(found.views), "view"), plural(len(found.models), "model"))
+    parts = [plural(len(found.sources), "source"), plural(len(found.views), "view"), plural(len(found.models), "model")]
+    parts += [plural(len(found.prompts), "prompt")] * bool(found.prompts)
     return project, ", ".join(parts)
 
 

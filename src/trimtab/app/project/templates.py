@@ -35,6 +35,10 @@ PRODUCER = "produce.py"
 SENT = "data/sent.json"
 """What the producer has sent so far."""
 FIRST_STEPS = {
+    "llm": (
+        *USUAL_STEPS,
+        "python traffic.py   # in another terminal: tickets, and what customers say of the answers",
+    ),
     "blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor"),
     "fraud": (
         "trimtab stream & python produce.py --to 2025-06-01T00:00Z   # the history of payments, over a broker",
