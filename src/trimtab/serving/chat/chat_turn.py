@@ -17,7 +17,7 @@ from trimtab.llm.money.turn_cost import TurnCost, input_bound
 from trimtab.policy.llm.section_llm import Purpose
 from trimtab.serving.chat.chat_errors import ChatRefused
 from trimtab.serving.chat.chat_request import ChatRequest
-from trimtab.serving.chat.loaded_prompt import LoadedPrompt, tool_names
+from trimtab.serving.chat.loaded_prompt import LoadedPrompt
 from trimtab.serving.core.routing import ModelTable, Variant
 
 
@@ -69,7 +69,8 @@ class VersionTurn:
     @property
     def known_tools(self) -> frozenset[str]:
         """Names of the tools that an answer may call."""
-        return self.prompt.tool_names | tool_names(self.body.get("tools") or ())
+        tools = self.body.get("tools") or ()
+        return frozenset(str((tool.get("function") or {}).get("name")) for tool in tools)
 
     def book(self, found: TurnCost) -> None:
         """Add the cost of one attempt."""

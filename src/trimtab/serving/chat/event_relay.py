@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -13,7 +14,7 @@ PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 _ID = re.compile(rb'\A(?:event:[^\r\n]*\r?\n)?data: ?\{"id": ?"([^"\\]*)"')
 
-_decode, _encode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode, msgspec.json.Encoder().encode
+_decode, _encode = msgspec.json.Decoder(dict[str, Any]).decode, msgspec.json.Encoder().encode
 
 
 def with_id(event: StreamEvent, id: bytes) -> bytes:
@@ -23,7 +24,7 @@ def with_id(event: StreamEvent, id: bytes) -> bytes:
     found = _ID.match(event.raw)
     if found is not None:
         return event.raw[: found.start(1)] + id + event.raw[found.end(1) :]
-    whole = {**_decode(event.data), "id": msgspec.Raw(b'"' + id + b'"')}
+    whole = {**_decode(event.data), "id": id.decode()}  # decoded whole: data over several lines holds line ends
     return b"data: " + _encode(whole) + b"\n\n"
 
 

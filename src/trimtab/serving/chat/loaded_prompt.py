@@ -50,7 +50,6 @@ class LoadedPrompt(LoadedBundle):
     prompt: PromptSpec
     schema: AnswerSchema | None
     """Of its answers; None: any text."""
-    tool_names: frozenset[str]
     is_direct: bool = False
     """Whether clients named endpoint and model themselves: then it brings no message of its own."""
 
@@ -79,10 +78,4 @@ def load_prompt(order: BundleOrder) -> LoadedPrompt:
         folder=folder,
         prompt=prompt,
         schema=schema,
-        tool_names=tool_names(prompt.tools),
     )
-
-
-def tool_names(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """Return the names of functions in OpenAI's shape."""
-    return frozenset(str(tool["function"].get("name")) for tool in tools if isinstance(tool.get("function"), dict))
