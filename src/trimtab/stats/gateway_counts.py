@@ -140,6 +140,8 @@ class State(msgspec.Struct):
     """Model -> workers in which it does not serve as its newest revision says."""
     view_age: Annotated[dict[str, float], Rule(_largest_by_key, lambda new, old: new)] = {}
     """Seconds since the newest online values of each view in service; the largest of all workers."""
+    streams: Total = 0
+    """Answers that are being streamed."""
 
 
 class Snapshot(msgspec.Struct):
@@ -177,6 +179,16 @@ class Snapshot(msgspec.Struct):
     comparison_dropped: Total = 0
     """Rows that were not scored for comparison because that would have slowed answers down."""
     labels: Total = 0
+    chat_turns: ByKey[tuple[str, str]] = {}
+    """What versions of prompts did in turns, by prompt and outcome: ok, or the error."""
+    chat_tokens: ByKey[tuple[str, str]] = {}
+    """By prompt and kind: input, cached, output, reasoning. Cached ones are among the input, reasoning is in the
+    output."""
+    chat_cost: ByKey[tuple[str, str]] = {}
+    """In 1e-12 of the currency, by prompt and purpose."""
+    first_tokens: Histogram = []
+    """Turns by the time until their first token (LATENCY_BORDERS_US)."""
+    first_token_seconds: Seconds = 0.0
     cpu_seconds: Seconds = 0.0
 
 

@@ -41,7 +41,7 @@ class CallBooks:
         """
         try:
             bound = self.bound(work, target)
-            caller = msgspec.structs.replace(turn.caller, endpoint=target.endpoint)
+            caller = msgspec.structs.replace(turn.payer or turn.caller, endpoint=target.endpoint)
             tokens = work.most_input + work.answers * work.most_output
             return await self._ledger.reserve(caller, bound=bound, purpose=turn.purpose, id=turn.id, tokens=tokens)
         except (DataError, StoreError) as error:

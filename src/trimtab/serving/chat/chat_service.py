@@ -26,6 +26,7 @@ from trimtab.serving.chat.chat_errors import ChatRefused, refusal
 from trimtab.serving.chat.chat_request import ChatRequest, RequestRules, read_request
 from trimtab.serving.chat.chat_turn import Turn, VersionTurn
 from trimtab.serving.chat.conversations import HEADER, conversation_of, sticky_key
+from trimtab.serving.chat.shadow_turns import DROPPED, ShadowTurns
 from trimtab.serving.chat.stream_relay import StreamRelay
 from trimtab.serving.chat.target_calls import Begun, TargetCalls
 from trimtab.serving.chat.turn_log import TurnLog
@@ -69,9 +70,12 @@ class ChatService:
         self._upstream = upstream
         self._books = books
         self._log = log
-        self._calls = TargetCalls(upstream, books, llm)
+        self._calls = TargetCalls(upstream, books, llm, gateway.metrics.fall_back)
         self._rules = RequestRules(overrides=frozenset(llm.overrides), most_bytes=llm.limits.input)
         self._total_s = llm.timeouts.total / MICROS["s"]
+        self._shadows = ShadowTurns(
+            self._shadow, gateway.metrics, sample=llm.shadow.sample, most=llm.shadow.queue, total_s=self._total_s
+        )
         self._relays: set[StreamRelay] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticking = asyncio.create_task(self._tick())
@@ -101,6 +105,7 @@ class ChatService:
     async def close(self) -> None:
         """End what runs beside the answers, and book it."""
         self._ticking.cancel()
+        await self._shadows.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSING_S)
         for task in self._tasks:
@@ -221,6 +226,7 @@ class ChatService:
     async def _relay_now(self, relay: StreamRelay, write: Write) -> None:
         """Send a stream to its client, and book and log the turn, whatever becomes of it."""
         self._relays.add(relay)
+        self.gateway.metrics.streams += 1
         try:
             await relay.run(write)
         except ConnectionResetError:
@@ -229,6 +235,7 @@ class ChatService:
             await relay.read_on(DRAIN_S)
         finally:
             self._relays.discard(relay)
+            self.gateway.metrics.streams -= 1
             relay.stream.close()
             self._settle(relay)
             await self._finish(relay.turn, answered=True)
@@ -277,6 +284,17 @@ class ChatService:
             turn.last.error = turn.last.error or "client_gone"
         turn.last.latency_us = (time.perf_counter_ns() - turn.received_ns) // 1000
         await self._log.write(turn, answered=answered)
+        self._shadows.offer(turn)
+
+    async def _shadow(self, turn: Turn) -> None:
+        """Let a shadow answer a turn. Raises ChatRefused; a turn that was refused for its budget is not logged."""
+        try:
+            await self._fitting(turn)
+        except ChatRefused as refused:
+            turn.ended = refused.code in DROPPED
+            raise
+        finally:
+            await self._finish(turn, answered=True)
 
     def _later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

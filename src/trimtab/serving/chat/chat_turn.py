@@ -119,6 +119,8 @@ class Turn:
     ends: float
     """By the clock of the event loop: when its time is over."""
     purpose: Purpose = "serve"
+    payer: Caller | None = None
+    """Whose limits its calls count in; None: the caller's."""
     versions: list[VersionTurn] = field(default_factory=list)
     """Those that were asked; the last one answered."""
     ended: bool = False

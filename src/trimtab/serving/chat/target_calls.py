@@ -48,12 +48,18 @@ class Begun(NamedTuple):
 
 
 class TargetCalls:
-    """Makes the calls of turns. Lives on one event loop."""
+    """Makes the calls of turns. Lives on one event loop.
 
-    def __init__(self, upstream: Upstream, books: CallBooks, llm: Llm) -> None:
+    on_fallback: told prompt, reason ("endpoint" or "champion") and 1 when another than the first target answers.
+    """
+
+    def __init__(
+        self, upstream: Upstream, books: CallBooks, llm: Llm, on_fallback: Callable[[str, str, int], None]
+    ) -> None:
         self._upstream = upstream
         self._books = books
         self._llm = llm
+        self._on_fallback = on_fallback
 
     async def first(self, turn: Turn, ask: Callable[[TargetSpec, VersionTurn], Awaitable[F]]) -> tuple[F, Begun]:
         """Return what the first target gives that answers. Raises ChatRefused: none does.
@@ -71,6 +77,8 @@ class TargetCalls:
                 break
             found, failure = await self._of_version(turn, work, ask)
             if found is not None:
+                if work.fell_back_from is not None or len(turn.versions) > 1:
+                    self._on_fallback(turn.table.model, "champion" if len(turn.versions) > 1 else "endpoint", 1)
                 return found
             if work is not turn.versions[0] or len(turn.versions) == 1:
                 logger.warning("prompt %s version %d: %s", turn.request.model, variant.bundle.version, failure)

@@ -61,6 +61,8 @@ class TurnLog:
             self._predictions.append_turns(turn_rows(turn, now))
             for columns in contents:
                 self._predictions.append_contents(columns)
+            if turn.last.prompt.is_direct:
+                return  # no version of a prompt answered
             predictions = prediction_rows(turn, now, cpu_us)
             self._predictions.append(predictions)  # last, so that whoever finds it finds the others
 
@@ -87,10 +89,18 @@ class TurnLog:
         return [each for each in columns if each]
 
     def _count(self, turn: Turn, work: VersionTurn) -> None:
-        failed = work.error is not None and work.error not in NOT_THE_VERSION
-        self._gateway.metrics.count_turn(
-            work.variant, served=is_served(turn, work), latency_us=work.latency_us, failed=failed
-        )
+        metrics, usage, answer = self._gateway.metrics, work.usage or NOTHING, work.completion
+        if not work.prompt.is_direct:
+            failed = work.error is not None and work.error not in NOT_THE_VERSION
+            metrics.count_turn(work.variant, served=is_served(turn, work), latency_us=work.latency_us, failed=failed)
+        tokens = {
+            "input": usage.input,
+            "cached": usage.cached,
+            "output": usage.output,
+            "reasoning": usage.reasoning,
+        }
+        first_us = None if answer is None else round(answer.first_token_ms * 1000) or None
+        metrics.count_chat(turn.table.model, work.error or "ok", turn.purpose, tokens, work.cost, first_us)
 
 
 def is_served(turn: Turn, work: VersionTurn) -> bool:

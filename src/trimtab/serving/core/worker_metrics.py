@@ -70,6 +70,8 @@ class Metrics:
         self._log_lag = 0.0
         self.in_progress = 0
         """Requests that were not answered yet."""
+        self.streams = 0
+        """Answers that are being streamed."""
         self.rows_waiting = 0
         """Rows that no batch has taken on yet."""
         self.view_ages: Callable[[], dict[str, float]] = dict
@@ -88,6 +90,7 @@ class Metrics:
         """The sums, also of the predecessor. Fields without a method here are added to where they are counted."""
         counts.batches = counts.batches or [0] * (len(ROWS_BORDERS) + 1)
         counts.log_lags = counts.log_lags or [0] * (len(LAG_BORDERS_S) + 1)
+        counts.first_tokens = counts.first_tokens or [0] * (len(LATENCY_BORDERS_US) + 1)
         self._cpu_before = counts.cpu_seconds
         self._tallies = Tallies(counts.variants, None if self._folder is None else self._folder.agree)
         self._durations: dict[str, list[int]] = {}
@@ -126,7 +129,7 @@ class Metrics:
             self._fold()
 
     def count_turn(self, variant: Variant, *, served: bool, latency_us: int, failed: bool) -> None:
-        """Count what one version did in a turn of a prompt."""
+        """Count what one version did in a turn of a prompt. failed: by a fault of the version."""
         tally = self._tallies.of(variant, served)
         tally.rows += 1
         tally.latencies.append(latency_us)
@@ -135,6 +138,19 @@ class Metrics:
         self._waiting += 1
         if self._waiting >= FOLD_ROWS:
             self._fold()
+
+    def count_chat(
+        self, prompt: str, outcome: str, purpose: str, tokens: Mapping[str, int], cost: int, first_token_us: int | None
+    ) -> None:
+        """Count outcome, tokens and cost of a turn at one version. cost: in 1e-12 of the currency."""
+        counts = self.counts
+        counts.chat_turns[prompt, outcome] = counts.chat_turns.get((prompt, outcome), 0) + 1
+        counts.chat_cost[prompt, purpose] = counts.chat_cost.get((prompt, purpose), 0) + cost
+        for kind, count in tokens.items():
+            counts.chat_tokens[prompt, kind] = counts.chat_tokens.get((prompt, kind), 0) + count
+        if first_token_us is not None:
+            counts.first_tokens[bisect_left(LATENCY_BORDERS_US, first_token_us)] += 1
+            counts.first_token_seconds += first_token_us / 1e6
 
     def begin(self) -> None:
         """Note a request that came in."""
@@ -201,6 +217,7 @@ class Metrics:
             _resident_bytes(),
             self.troubles,
             self.view_ages(),
+            self.streams,
         )
         return counts
 

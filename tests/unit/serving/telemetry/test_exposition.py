@@ -63,7 +63,9 @@ def filled(start: int) -> Snapshot:
     """Return a snapshot with another number in each field."""
     return Snapshot(
         taken_at=NOW,
-        state=State(1, start + 1, start + 2, start + 0.5, start + 3, {"delay": 1, "price": 0}, {"spend": start + 4.5}),
+        state=State(
+            1, start + 1, start + 2, start + 0.5, start + 3, {"delay": 1, "price": 0}, {"spend": start + 4.5}, start + 6
+        ),
         variants={
             VariantKey("delay", 3, "champion", True): variant(start),
             VariantKey("delay", 2, "fallback", True): variant(start + 10),
@@ -89,6 +91,11 @@ def filled(start: int) -> Snapshot:
         gap_rows=start + 140,
         comparison_dropped=start + 150,
         labels=start + 160,
+        chat_turns={("triage", "ok"): start + 170, ("triage", "upstream_timeout"): start + 171},
+        chat_tokens={("triage", "input"): start + 180, ("triage", "output"): start + 181},
+        chat_cost={("triage", "serve"): start + 190},
+        first_tokens=rising(LATENCY_BORDERS_US, start),
+        first_token_seconds=start + 0.375,
         cpu_seconds=start + 0.0625,
     )
 
