@@ -97,8 +97,6 @@ class Definitions:
                 raise DefinitionError(f"{self.path} defines no {what}; add one with: {factory}{hint}")
             plural = "models" if what == "model" else "models and prompts"
             raise DefinitionError(f"{self.path} defines {len(known)} {plural}; name one with --model: {sorted(known)}")
-        if name not in known and name in self.prompts:
-            raise DefinitionError(f"'{name}' of {self.path} is a prompt, which nothing trains; see: trimtab eval")
         if name not in known:
             raise DefinitionError(f"{self.path} has no {what} '{name}'.{nearest(name, known)}")
         return known[name]

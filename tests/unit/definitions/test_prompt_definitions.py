@@ -207,7 +207,7 @@ def test_a_project_of_prompts_alone_names_their_verbs() -> None:
     found = collect({"triage": prompt()})
     with pytest.raises(DefinitionError, match=r"defines no model; .* Prompts have verbs of their own: trimtab eval"):
         found.model()
-    with pytest.raises(DefinitionError, match=r"'triage' of definitions\.py is a prompt, which nothing trains"):
+    with pytest.raises(DefinitionError, match="'triage' is a prompt, and this is for trained models"):
         found.model("triage")
     with pytest.raises(DefinitionError, match=r"has no prompt 'triag'\. Did you mean 'triage'\?"):
         found.prompt("triag")
