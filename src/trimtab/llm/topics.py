@@ -207,6 +207,11 @@ class TurnTopics:
     answer: Topics | None = None
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, of two letters or digits and more."""
+    return _WORD.findall(text.lower())
+
+
 def minilm(texts: Sequence[str]) -> Floats:
     """Return sentence embeddings of all-MiniLM-L6-v2, (n, 384), of length 1. Raises MissingExtra."""
     found: Floats = _minilm().encode(list(texts), normalize_embeddings=True)
@@ -245,7 +250,7 @@ def _nearest(matrix: Floats, centres: Floats) -> tuple[npt.NDArray[np.int64], Fl
 
 
 def _buckets(text: str) -> Counter[int]:
-    return Counter(zlib.crc32(word.encode()) % BUCKETS for word in _WORD.findall(text.lower()))
+    return Counter(zlib.crc32(word.encode()) % BUCKETS for word in words_of(text))
 
 
 def _idf(having: npt.NDArray[Any], texts: int) -> Floats:
@@ -256,7 +261,7 @@ def _idf(having: npt.NDArray[Any], texts: int) -> Floats:
 
 def _names(texts: Sequence[str], place: npt.NDArray[np.int64], centres: int) -> list[str]:
     """Return a name for each topic: the words that its texts have more often than all texts do."""
-    words = [set(_WORD.findall(text.lower())) for text in texts]
+    words = [set(words_of(text)) for text in texts]
     everywhere = Counter(word for of in words for word in of)
     names = list[str]()
     for centre in range(centres):
