@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
+from trimtab.app.overviews.comparison_overview import comparison_overview
 from trimtab.app.pages.comparison_report import comparison_page
 from trimtab.app.pages.decision_report import decision_page
 from trimtab.app.pages.model_report import model_page
@@ -72,22 +73,38 @@ def compare(
 ) -> None:
     """Compare two versions in money, rates and segments.
 
-    On the predictions that both scored, in windows whose labels are complete, with intervals and what the rule says.
+    On the predictions that both scored, in windows whose labels are complete, with intervals and what the rule says. Of
+    a prompt: by bad events of its conversations or users, or by its judged shadow.
     """
+    ws = context.workspace
+    name = ws.served(model).name
+    if name in ws.project.definitions.prompts:
+        if html is not None:
+            raise UsageError(f"--html shows rows that both versions scored, and '{name}' is a prompt: use --json FILE")
+        overview = comparison_overview(ws, name, _two(versions))
+        if _written(overview, json):
+            say(*filter(None, (overview.sentence, overview.reason, overview.rule, overview.next)))
+        return
     if html is not None:
         need_pages()
-    found = compare_versions(context.workspace, context.workspace.served(model).name, _two(versions))
+    found = compare_versions(ws, name, _two(versions))
     if html is not None:
         write_file("--html", html, comparison_page(found))
         say(f"written: {html}")
+    if _written(found, json):
+        show_comparison(console, found)
+
+
+def _written(found: object, json: str | None) -> bool:
+    """Write a result as JSON, if it was asked for; return whether it is to be shown, too."""
     if json == STDOUT:
         print_json(found)
-        return
+        return False
     if json is not None:
         text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
         write_file("--json", Path(json), f"{text}\n")
         say(f"written: {json}")
-    show_comparison(console, found)
+    return True
 
 
 @app.verb(model=True, json=False)

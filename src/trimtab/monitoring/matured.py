@@ -187,6 +187,8 @@ def paired_gains(
     place = found.fill_null(0).to_numpy().astype(np.int64)
     scored = found.is_valid().to_numpy(zero_copy_only=False) & np.isfinite(champion.score[place])
     known = np.isfinite(label) & np.isfinite(challenger.score) & scored
+    if champion_label is not None:
+        known &= np.isfinite(champion_label[place])
     gains = {"paired_rows": float(known.sum()), "paired_version": float(champion.version)}
     if not known.any():
         return gains

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.records.record import Role
+from trimtab.stores.predictions import label_rule
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,12 +55,26 @@ class Scored:
     """Different predictions of the window over all versions; this version may have scored fewer."""
     answered: npt.NDArray[np.bool_] | None = None
     """Which rows were served; None where it is not known."""
+    answers: pa.StringArray | None = None
+    """Of a prompt: by which ids labels name the rows (`label_rule.answer_id`); None: by `ids`."""
     probabilities: Floats | None = None
     """Of each class, (rows, classes), of a multiclass model; NaN where it gave none."""
     categories: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """Values of category features, which mistakes are told apart by; NaN in a row without features."""
     inputs: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """Values of the features that the project's impact function takes; NaN in a row without features."""
+
+    @property
+    def label_ids(self) -> pa.StringArray:
+        """The ids by which labels name the rows."""
+        return self.ids if self.answers is None else self.answers
+
+    def by_answer(self) -> Scored:
+        """Return the same, whose rows that were not served are named by their version, too."""
+        if self.answered is None or self.answered.all():
+            return self
+        own = pa.array([label_rule.answer_id(turn, self.version) for turn in self.ids.to_pylist()], pa.string())
+        return replace(self, answers=pc.if_else(pa.array(self.answered), self.ids, own))
 
     @property
     def scores(self) -> Floats:

@@ -191,7 +191,9 @@ class WindowStream:
             versions={version: own.scored for version, own in rows.items()},
             whole={version: is_whole(own) for version, own in rows.items()},
             reports=dict(reports),
-            labels=WindowLabels(self.model, pc.unique(pa.concat_arrays([own.scored.ids for own in rows.values()]))),
+            labels=WindowLabels(
+                self.model, pc.unique(pa.concat_arrays([own.scored.label_ids for own in rows.values()]))
+            ),
             logged_from=pc.min(table["logged_at"]).cast(pa.int64()).as_py(),
         )
         pool.give_to(window.labels)
@@ -206,7 +208,8 @@ class WindowStream:
         self._texts.forget(self.model, version, ids)
         topics = None if reference is None else reference.topics
         models = () if reference is None else reference.category_names.get("model_reported", ())
-        return with_texts(rows, texts, topics or TurnTopics(), models)
+        found = with_texts(rows, texts, topics or TurnTopics(), models)
+        return replace(found, scored=found.scored.by_answer())
 
     def _with_columns(self, rows: VersionRows) -> VersionRows:
         reference = self._reference(rows.scored.version)
@@ -283,7 +286,8 @@ class WindowStream:
         reference: Reference | None,
     ) -> Mapping[str, float]:
         champion = next((s for s in window.versions.values() if s.role == "champion"), None)
-        if reference is None or champion is None or scored.role == "champion" or not window.whole[scored.version]:
+        compared = window.whole[scored.version] or self._texts is not None  # the shadow of a prompt answers a sample
+        if reference is None or champion is None or scored.role == "champion" or not compared:
             return {}
         theirs = self._reference(champion.version)
         if theirs is None and RULES[reference.task].by_class:
@@ -361,5 +365,5 @@ class WindowStream:
 
 def _places_in(ids: pa.StringArray, scored: Scored) -> npt.NDArray[np.int64]:
     """Return the place of each row of a version among some ids."""
-    found: npt.NDArray[np.int64] = pc.index_in(scored.ids, value_set=ids).to_numpy(zero_copy_only=False)
+    found: npt.NDArray[np.int64] = pc.index_in(scored.label_ids, value_set=ids).to_numpy(zero_copy_only=False)
     return found.astype(np.int64)

@@ -27,6 +27,9 @@ from trimtab.monitoring.prompts.turn_reference import (
 from trimtab.monitoring.reference import Reference
 from trimtab.policy.reader import parse_policy
 from trimtab.records.monitoring import Signal
+from trimtab.stores.predictions.contract import START
+from trimtab.stores.predictions.label_rule import answer_id
+from trimtab.testing.predictions import label_rows
 from trimtab.units import MICROS
 from unit.monitoring.monitor_bench import Bench, content, lowest
 
@@ -165,6 +168,46 @@ def test_the_labels_of_a_judge_count_where_the_policy_names_it(prompts: PromptBe
     write_hours(prompts.log, Traffic(label=("judge:polite@1", "judge"), rated=1.0), range(4))
     prompts.watch(metric="judge:polite").step()
     assert {w.labelled for w in prompts.reports()} == {40}
+
+
+def with_shadow(prompts: PromptBench, traffic: Traffic, hours: int, bad: float | None) -> None:
+    """Log turns, every other one of which a shadow answers. bad: share that a judge fails; None: it judges none."""
+    place, random = START, np.random.default_rng(0)
+    for hour in range(hours):
+        write_hours(prompts.log, traffic, [hour])
+        rows, place = prompts.log.read(place)
+        rows = rows.take(list(range(0, rows.num_rows, 2)))  # `llm.shadow.sample`
+        log = {name: rows[name].to_pylist() for name in rows.column_names}
+        log |= {name: rows[name].cast("int64").to_pylist() for name in ("event_time", "logged_at")}
+        many = rows.num_rows
+        log |= {"version": [2] * many, "role": ["shadow"] * many, "served": [False] * many}
+        prompts.log.append(log)
+        _, place = prompts.log.read(place)
+        judged = [] if bad is None else [answer_id(turn, 2) for turn in log["prediction_id"]]
+        fields: dict[str, str] = {"model": PROMPT, "name": "judge:polite@1", "source": "judge", "rater": "polite"}
+        times = {name: log["event_time"][: len(judged)] for name in ("known_at", "received_at")}
+        label = [float(each < (bad or 0.0)) for each in random.random(len(judged))]
+        columns = {name: [value] * len(judged) for name, value in fields.items()}
+        prompts.log.append_labels(label_rows(judged, label=label, **columns, **times))
+
+
+def test_a_shadow_is_judged_by_the_labels_of_its_own_answers(prompts: PromptBench) -> None:
+    with_shadow(prompts, Traffic(label=("judge:polite@1", "judge"), rated=1.0, bad=0.5), 8, bad=0.1)
+    prompts.watch(metric="judge:polite").step()
+    of = {version: [w for w in prompts.reports() if w.version == version] for version in (1, 2)}
+    rates = [np.mean([w.metrics["bad_rate"] for w in of[version]]) for version in (1, 2)]
+    assert rates == [pytest.approx(0.5, abs=0.1), pytest.approx(0.1, abs=0.05)]
+    gains = [w.metrics["paired_bad_rate_gain"] for w in of[2]]
+    assert np.mean(gains) == pytest.approx(rates[0] - rates[1], abs=0.1)
+    assert {w.metrics["paired_rows"] for w in of[2]} == {20.0}
+
+
+def test_what_users_said_of_the_answer_they_got_is_no_label_of_the_shadow(prompts: PromptBench) -> None:
+    with_shadow(prompts, Traffic(rated=1.0, bad=0.5), 4, bad=None)
+    prompts.watch().step()
+    assert {w.labelled for w in prompts.reports() if w.version == 1} == {40}
+    shadows = [w for w in prompts.reports() if w.version == 2]
+    assert {(w.labelled, w.metrics.get("paired_rows", 0.0)) for w in shadows} == {(0, 0.0)}
 
 
 def test_a_client_that_hung_up_is_no_failure_of_the_version(prompts: PromptBench) -> None:

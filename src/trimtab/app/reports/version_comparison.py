@@ -21,6 +21,7 @@ from trimtab.control.holds import event_time
 from trimtab.control.suspicion import held
 from trimtab.definitions.personal_columns import mask_number, personal_columns
 from trimtab.errors import StageError
+from trimtab.metric_catalog import CHAT
 from trimtab.monitoring.row_money import prices
 from trimtab.monitoring.verdict import judge_challenger, judge_former_champion
 from trimtab.records.monitoring import WindowReport
@@ -36,6 +37,11 @@ def compare_versions(workspace: Workspace, model: str, versions: tuple[int, int]
 
     Raises StageError when there is nothing to compare, and says why.
     """
+    if workspace.served(model).task == CHAT:
+        raise StageError(
+            f"'{model}' is a prompt: its answers have no scores, so its versions are compared by their conversations, "
+            f"users or judge, not row by row: trimtab compare {model}"
+        )
     version, against = versions or _last_compared(workspace, model)
     bundles = [_bundle(workspace, model, number) for number in (version, against)]
     spans = _spans(workspace, model, version, against)

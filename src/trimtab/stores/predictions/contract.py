@@ -109,7 +109,8 @@ numbers, a MessagePack array in the order of the bundle's typed features (bundle
 Labels: one row a label. model is null in rows that were written before labels had this column. class_name: the label of
 a multiclass model, whose `label` is null. label_rule says to which prediction a label belongs, and which of several
 counts. Labels of turns have three more columns. name: `thumbs`, `edited`, `judge:NAME@VERSION` or `human:NAME`. source:
-`user`, `judge` or `person`. rater: who gave it, as a keyed hash or a name. Their `label` says how bad the turn is, from
+`user`, `judge` or `person`. They are for the answer that the client got; for that of a shadow, `prediction_id` is
+`label_rule.answer_id`. rater: who gave it, as a keyed hash or a name. Their `label` says how bad the turn is, from
 0 to 1.
 
 Turns: one row a turn of a prompt and version, in addition to its prediction, which has the same id. at: when it was

@@ -5,8 +5,9 @@ every model. Of several labels for one prediction the one that became known last
 the same time, the one that was logged last.
 
 A turn of a prompt has labels of several names, from several raters: the rule holds for each name and rater apart. Their
-number says how bad the turn is, from 0 to 1 (`badness`). Readers that know one label a prediction take those of one
-name, which `llm.promote.metric` selects (`of_metrics`, `of_model`).
+number says how bad the turn is, from 0 to 1 (`badness`). They are for the answer that the client got; a label for the
+answer of another version in the same turn, such as a shadow's, has the id that `answer_id` gives. Readers that know one
+label a prediction take those of one name, which `llm.promote.metric` selects (`of_metrics`).
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ def badness(name: str, value: object) -> float:
     if number is None or not fits or not 0.0 <= number <= 1.0 or (name == "thumbs" and number not in (0.0, 1.0)):
         raise ValueError("up or down" if name == "thumbs" else f"{' or '.join(words[:2])}, or a number from 0 to 1")
     return number if name == "edited" else 1.0 - number
+
+
+def answer_id(turn: str, version: int) -> str:
+    """Return by which id a label names what one version answered in a turn, where the client got another answer."""
+    return f"{turn}@{version}"
 
 
 def source(name: str) -> str:

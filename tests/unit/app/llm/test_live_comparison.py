@@ -12,11 +12,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from kit.commands import typed
 from trimtab.app.llm.live_comparison import LiveComparisons
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.status import status
+from trimtab.app.reports.version_comparison import compare_versions
 from trimtab.clock import ManualClock, to_micros
 from trimtab.control.holds import set_freeze
+from trimtab.errors import StageError
 from trimtab.records.monitoring import Comparison, WindowReport
 from trimtab.records.serving import Assignment, Revision
 from trimtab.testing.judged import DAY, FIRST, bundle_record
@@ -352,3 +355,17 @@ def test_the_verdict_of_a_judged_shadow_is_acted_on(tmp_path: Path) -> None:
     workspace.metadata.put(later)
     step(workspace)
     assert (newest(workspace).action, newest(workspace).reason) == ("promote", "it is better")
+
+
+def test_compare_says_how_the_conversations_went_and_refuses_rows(ws: Workspace) -> None:
+    split(ws, 1, 0.5)
+    Traffic(ws, share=0.5).run(2_500, (0.10, 0.04))
+    step(ws)
+    folder = ("-p", ws.project.folder)
+    said = typed("compare", "triage", *folder).stdout
+    assert "Version 2 is better than version 1, after" in said
+    assert "fewer thumbs down" in said
+    assert "conversations at most." in said
+    assert '"verdict": "promote"' in typed("compare", "triage", "--json", "-", *folder).stdout
+    with pytest.raises(StageError, match="'triage' is a prompt: its answers have no scores"):
+        compare_versions(ws, "triage", (2, 1))
