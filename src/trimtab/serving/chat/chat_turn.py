@@ -21,6 +21,20 @@ from trimtab.serving.chat.loaded_prompt import LoadedPrompt
 from trimtab.serving.core.routing import ModelTable, Variant
 
 
+@dataclass(slots=True, eq=False)
+class UpstreamCall:
+    """One call of an endpoint; times of time.perf_counter_ns."""
+
+    target: TargetSpec
+    start_ns: int
+    end_ns: int = 0
+    """Of a stream: when it began."""
+    error: str = ""
+    """Kind of failure; empty: it answered."""
+    said: str = ""
+    """What the endpoint said of a failure, unmasked."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class VersionTurn:
     """What one version did in a turn."""
@@ -36,6 +50,8 @@ class VersionTurn:
     target: TargetSpec
     """That was asked last."""
     attempts: int = 0
+    calls: list[UpstreamCall] = field(default_factory=list)
+    """One for each attempt."""
     fell_back_from: str | None = None
     """The target that failed before, as endpoint/model."""
     completion: Completion | None = None

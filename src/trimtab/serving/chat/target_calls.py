@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple, TypeVar
 
@@ -19,7 +20,7 @@ from trimtab.llm.upstream.upstream_error import UpstreamError
 from trimtab.policy.llm.section_llm import Llm
 from trimtab.serving.chat.call_books import CallBooks, over_budget, over_rate
 from trimtab.serving.chat.chat_errors import ChatRefused
-from trimtab.serving.chat.chat_turn import Turn, VersionTurn
+from trimtab.serving.chat.chat_turn import Turn, UpstreamCall, VersionTurn
 from trimtab.serving.core.routing import Variant
 
 STATUSES = {"timeout": 504, "429": 429, "connect": 502, "5xx": 502, "4xx": 502, "cut": 502}
@@ -145,13 +146,24 @@ class TargetCalls:
         self, turn: Turn, target: TargetSpec, work: VersionTurn, ask: Callable[[TargetSpec, VersionTurn], Awaitable[F]]
     ) -> F:
         """Make one call within what is left of the turn's time."""
+        call = UpstreamCall(target, time.perf_counter_ns())
+        work.calls.append(call)
         try:
             async with asyncio.timeout_at(turn.ends):
                 return await ask(target, work)
         except TimeoutError:
+            call.error = "timeout"
             raise UpstreamError(
                 "timeout", "no answer in time (llm.timeouts.total)", endpoint=target.endpoint.name
             ) from None
+        except UpstreamError as error:
+            call.error, call.said = error.kind, error.upstream_text
+            raise
+        except BaseException as error:
+            call.error = type(error).__name__
+            raise
+        finally:
+            call.end_ns = time.perf_counter_ns()
 
     def _left(self, turn: Turn) -> float:
         return turn.ends - asyncio.get_running_loop().time()

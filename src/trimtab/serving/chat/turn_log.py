@@ -16,7 +16,9 @@ from trimtab.llm.redaction.redactor import Redactor
 from trimtab.policy.llm.section_llm import KeptText
 from trimtab.serving.chat.chat_turn import Turn, VersionTurn
 from trimtab.serving.chat.conversations import turn_number
+from trimtab.serving.chat.turn_trace import note_turn
 from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.telemetry.traces import current
 from trimtab.stores.predictions.contract import Predictions
 
 MAX_INT32 = 2**31 - 1
@@ -56,6 +58,9 @@ class TurnLog:
             contents = self._contents(turn, texts, now)
         else:
             contents = await asyncio.to_thread(self._contents, turn, texts, now)
+        trace = current.get()
+        if trace is not None and turn.purpose == "serve":
+            note_turn(trace, turn, texts[-1], self._redactor, self._store.traces)
 
         def append(cpu_us: int) -> None:
             self._predictions.append_turns(turn_rows(turn, now))
@@ -114,7 +119,8 @@ def parts_of(work: VersionTurn) -> Iterator[tuple[str, str]]:
     System messages of a prompt are left out: the version says what they are, and they are in no log.
     """
     hidden = () if work.prompt.is_direct else ("system", "developer")
-    return texts_of(work.messages, {}, work.completion, hidden=hidden)
+    said = next((call.said for call in reversed(work.calls) if call.said), "")
+    return texts_of(work.messages, {}, work.completion, error=said, hidden=hidden)
 
 
 def prediction_rows(turn: Turn, now: int, cpu_us: int) -> dict[str, Sequence[Any]]:

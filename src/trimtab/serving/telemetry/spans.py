@@ -1,6 +1,7 @@
 """OpenTelemetry spans of answered requests, sent to a collector by OTLP over HTTP.
 
-Names and attributes are those of OpenTelemetry's semantic conventions for HTTP and RPC; our own begin with `trimtab.`.
+Names and attributes are those of OpenTelemetry's semantic conventions for HTTP, RPC and generative AI; our own begin
+with `trimtab.`.
 OpenTelemetry is an extra, and slow to import, so it is imported only when a collector is set. A span is made after its
 request was answered, from the times that were recorded on the way: no OpenTelemetry code runs while rows are scored.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from trimtab import settings
 from trimtab.clock import Clock, to_micros
 from trimtab.serving.endpoints import Headers
 from trimtab.serving.requests import InferenceResponse
-from trimtab.serving.telemetry.traces import RequestTrace, Stage, Traces, current
+from trimtab.serving.telemetry.traces import Attributes, CallSpan, RequestTrace, Stage, Traces, current
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -31,8 +32,6 @@ TIMEOUT_S = 5.0
 """How long a collector may take; then its spans are dropped."""
 CLOSE_S = 3.0
 """How long a worker that ends waits for the last spans to be sent."""
-
-Attributes = Mapping[str, str | int | Sequence[str]]
 
 logger = logging.getLogger(__name__)
 
@@ -105,12 +104,13 @@ class _RequestSpans:
         self._parent = parent
         self._epoch_ns = epoch_ns
         self._received_ns = received_ns
-        self._attributes: dict[str, str | int | Sequence[str]] = {}
+        self._attributes: Attributes = {}
         self._stages: Sequence[Stage] = ()
+        self._calls: Sequence[CallSpan] = ()
 
     def note(self, response: InferenceResponse, stages: Sequence[Stage] = ()) -> None:
         ids = response.prediction_ids
-        self._attributes = {
+        noted: dict[str, str | int | Sequence[str]] = {
             "trimtab.model": response.model,
             "trimtab.version": response.version,
             "trimtab.role": response.role,
@@ -119,8 +119,11 @@ class _RequestSpans:
             "trimtab.prediction_id": ids[0] if len(ids) == 1 else ids[:MOST_IDS],
         }
         if response.fallback is not None:
-            self._attributes["trimtab.fallback"] = response.fallback
-        self._stages = stages
+            noted["trimtab.fallback"] = response.fallback
+        self._attributes, self._stages = noted, stages
+
+    def note_calls(self, attributes: Attributes, calls: Sequence[CallSpan]) -> None:
+        self._attributes, self._calls = attributes, calls
 
     def end(self, method: str, route: str, path: str, status: int) -> None:
         own: dict[str, str | int | Sequence[str]] = {
@@ -155,4 +158,16 @@ class _RequestSpans:
             for stage in self._stages:
                 child = start(stage.name, context=inside, start_time=epoch_ns + stage.start_ns)
                 child.end(end_time=epoch_ns + stage.end_ns)
+            for call in self._calls:
+                child = start(
+                    call.name,
+                    context=inside,
+                    kind=SpanKind.CLIENT,
+                    attributes=call.attributes,
+                    start_time=epoch_ns + call.start_ns,
+                )
+                if call.error:
+                    child.set_attribute("error.type", call.error)
+                    child.set_status(Status(StatusCode.ERROR))
+                child.end(end_time=epoch_ns + call.end_ns)
         span.end(end_time=epoch_ns + time.perf_counter_ns())

@@ -5,7 +5,7 @@ spans.py fulfils them with OpenTelemetry.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
@@ -21,11 +21,29 @@ class Stage(NamedTuple):
     end_ns: int
 
 
+Attributes = Mapping[str, str | int | float | bool | Sequence[str]]
+
+
+class CallSpan(NamedTuple):
+    """A timed call of another service, such as an endpoint of a language model; times as those of Stage."""
+
+    name: str
+    start_ns: int
+    end_ns: int
+    attributes: Attributes
+    error: str = ""
+    """Class of the failure; empty: it succeeded."""
+
+
 class RequestTrace(Protocol):
     """The trace of one request."""
 
     def note(self, response: InferenceResponse, stages: Sequence[Stage] = ()) -> None:
         """Record the response of a prediction, and when its stages began and ended."""
+        ...
+
+    def note_calls(self, attributes: Attributes, calls: Sequence[CallSpan]) -> None:
+        """Record what a request did by calls of other services, and attributes of its own span."""
         ...
 
     def end(self, method: str, route: str, path: str, status: int) -> None:

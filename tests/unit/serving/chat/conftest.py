@@ -45,6 +45,8 @@ from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant
 from trimtab.serving.endpoints import Access, Grants
 from trimtab.serving.orders import BundleOrder, Grant
+from trimtab.serving.telemetry.spans import open_traces
+from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.asgi import Application
 from trimtab.serving.web.observing import Observer
 from trimtab.stores.catalog import open_spend
@@ -76,6 +78,8 @@ class Chatting:
     llm: Llm = field(default_factory=Llm)
     grants: Sequence[Grant] = ()
     pings: float | None = None
+    traces: Traces | None = None
+    """Of a test that sets OTEL_EXPORTER_OTLP_ENDPOINT."""
     http: httpx.AsyncClient = field(init=False)
     service: ChatService = field(init=False)
     gateway: Gateway = field(init=False)
@@ -179,7 +183,7 @@ async def chatting(chat: Chatting) -> AsyncIterator[Chatting]:
         TurnLog(chat.gateway, log, redactor, chat.llm.store),
     )
     application = Application(
-        chat.gateway, routes(chat.service), access=access, observer=Observer(chat.gateway.metrics)
+        chat.gateway, routes(chat.service), access=access, observer=Observer(chat.gateway.metrics, chat.traces)
     )
     async with serving(application) as chat.place, httpx.AsyncClient(timeout=20) as chat.http:
         chat.http.base_url = httpx.URL(f"http://127.0.0.1:{chat.place.port}")
@@ -206,8 +210,11 @@ def run_chat(tmp_path: Path, provider: OpenLoopback) -> Run:
     """Return a function that runs a test with a gateway. policy: of the section llm."""
     provider.bill.clear()
 
-    def run(test: Callable[[Chatting], Any], *, grants: Sequence[Grant] = (), **policy: Any) -> Chatting:
+    def run(
+        test: Callable[[Chatting], Any], *, grants: Sequence[Grant] = (), traced: bool = False, **policy: Any
+    ) -> Chatting:
         chat = Chatting(tmp_path, provider, Llm.model_validate(policy), grants)
+        chat.traces = open_traces(SystemClock()) if traced else None
 
         async def whole() -> None:
             async with asyncio.timeout(20), chatting(chat):

@@ -17,7 +17,7 @@ from trimtab.serving.endpoints import Access, Grants, Headers
 from trimtab.serving.orders import Grant
 from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import InferenceResponse
-from trimtab.serving.telemetry.traces import RequestTrace, Stage, current
+from trimtab.serving.telemetry.traces import Attributes, CallSpan, RequestTrace, Stage, current
 from trimtab.serving.web.asgi import Application
 from trimtab.serving.web.observing import GONE, Observer
 
@@ -47,6 +47,8 @@ class Kept:
 
     def end(self, method: str, route: str, path: str, status: int) -> None:
         self.ended.append((method, route, status))
+
+    def note_calls(self, attributes: Attributes, calls: Sequence[CallSpan]) -> None: ...
 
     def end_rpc(self, service: str, method: str, status: int) -> None: ...
 

@@ -12,7 +12,7 @@ import pytest
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.endpoints import Answer, Call, Headers, Route
 from trimtab.serving.requests import InferenceResponse
-from trimtab.serving.telemetry.traces import RequestTrace, Stage
+from trimtab.serving.telemetry.traces import Attributes, CallSpan, RequestTrace, Stage
 from trimtab.serving.web.observing import GONE, Observer
 
 
@@ -43,6 +43,8 @@ class Kept:
 
     def end(self, method: str, route: str, path: str, status: int) -> None:
         self.told.append((method, route, path, status))
+
+    def note_calls(self, attributes: Attributes, calls: Sequence[CallSpan]) -> None: ...
 
     def end_rpc(self, service: str, method: str, status: int) -> None: ...
 
