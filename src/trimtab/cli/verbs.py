@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "reproduce": ("runs.again", "Train a run again from its pins, code, data set and seed, and say what differs."),
     "evaluate": ("stages", "Put the newest run through the gates."),
     "eval": ("llm.prompt_evals", "Let a prompt answer its sets of examples, and put it through the gates."),
+    "judge": ("llm.judges", "List judges, compare one with people, or write answers for people to judge."),
     "spend": (
         "llm.spending",
         "Show what prompts have cost and what their budgets still hold, or settle turns whose end is not known.",

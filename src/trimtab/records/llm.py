@@ -40,7 +40,7 @@ class EvalSetVersion(Record, frozen=True, kw_only=True):
 
 
 class JudgeCalibration(Record, frozen=True, kw_only=True):
-    """How well a judge agrees with people; id is `judge@version/labels`."""
+    """How well a judge agrees with people; id is `judge@version/labels/time`. None: it cannot be computed."""
 
     KIND = "judge_calibration"
     KEYS = ("judge",)
@@ -51,22 +51,28 @@ class JudgeCalibration(Record, frozen=True, kw_only=True):
     labels: str
     """Hash of the verdicts of people."""
     n: int
+    """Answers that people and the judge have judged."""
     agreement: float
     constant_agreement: float
     """Of the answer that is always the more frequent one."""
-    kappa: float
-    kappa_low: float
-    kappa_high: float
-    sensitivity: float
-    specificity: float
+    kappa: float | None
+    kappa_low: float | None
+    kappa_high: float | None
+    sensitivity: float | None
+    specificity: float | None
     flips: float
     """Share of verdicts that a second run changed."""
-    length_slope: float
+    length_slope: float | None
     """Change of the judge's verdict minus the person's for an answer of twice the length."""
     cells: tuple[int, ...] = ()
-    """Verdicts that both failed, the person alone passed, the judge alone passed, both passed; empty for scores."""
+    """Answers that both failed, the person alone passed, the judge alone passed, both passed. A score from 0.5 on is a
+    pass."""
+    no_verdict: int = 0
+    """Answers on which the judge gave none; they count as failed."""
     raters: float | None = None
     """Kappa of two people on the same answers; None where fewer than two judged any."""
+    twice: int = 0
+    """Answers that two people have judged."""
     allowed: bool
     """Whether it may gate."""
     reason: str

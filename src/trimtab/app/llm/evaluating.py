@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -16,15 +13,14 @@ import msgspec
 
 from trimtab import __version__
 from trimtab.app.llm.evaluation_plan import (
-    EvaluationStopped,
     expected_cost,
     plan_lines,
     spread_before,
     tolerated_loss,
 )
 from trimtab.app.llm.judge_standing import judge_standings
+from trimtab.app.llm.paid_calls import detecting, with_budget
 from trimtab.app.llm.prompt_versions import current_spec, load_prompt
-from trimtab.app.llm.spending import open_ledger
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.bundle.prompt_spec import PromptSpec, TargetSpec
@@ -41,13 +37,7 @@ from trimtab.llm.evaluate.buying import Buyer
 from trimtab.llm.evaluate.items import ITEMS_FILE, read_items
 from trimtab.llm.evaluate.results import CANDIDATE, Evaluation, Side, read_evaluation
 from trimtab.llm.evaluate.runner import Contestant, Course, Part, Request, Runner
-from trimtab.llm.loopback.starting import resolved
-from trimtab.llm.money.spend_scopes import BudgetExceeded, Caller, pico
 from trimtab.llm.prompt_assembly import target_spec
-from trimtab.llm.redaction.project_key import project_key
-from trimtab.llm.redaction.redactor import Redactor
-from trimtab.llm.redaction.text_detectors import DETECTORS
-from trimtab.llm.upstream.upstream_client import Upstream
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.llm import EvalSetVersion
 from trimtab.records.training import Bundle, Run
@@ -165,21 +155,13 @@ class Evaluating:
         targets = {
             name: target_spec(judge.endpoint, judge.model, f"Judge '{name}'") for name, judge in self.judges.items()
         }
-        ledger = open_ledger(workspace)
-        caller = Caller(
-            prompt=self.prompt.name, run=f"{self.prompt.name}-{uuid.uuid4().hex}", run_cap=pico(cap, "--max-cost")
+        evaluation = with_budget(
+            workspace,
+            whose=self.prompt.name,
+            cap=cap,
+            prompt=self.prompt.name,
+            work=lambda buyer: self._asked(buyer, course, targets, cap),
         )
-        try:
-            evaluation = asyncio.run(self._asked(ledger, caller, course, targets, cap))
-        except BudgetExceeded as spent:
-            if not spent.scope.startswith("run:"):
-                raise
-            raise EvaluationStopped(
-                f"the evaluation has spent its budget of {cap:g} {workspace.project.policy.impact.currency}; what it "
-                "bought is kept, so that it goes on from there: raise llm.evaluate.budget, or give --max-cost"
-            ) from None
-        finally:
-            ledger.close()
         results = evaluate_prompt(
             PromptInputs(
                 evaluation=evaluation,
@@ -193,57 +175,34 @@ class Evaluating:
         )
         return Evaluated(evaluation=evaluation, results=results, candidate=self.candidate, champion=self.champion)
 
-    async def _asked(
-        self, ledger: Any, caller: Caller, course: Course, targets: Mapping[str, TargetSpec], cap: float
-    ) -> Evaluation:
-        workspace, llm = self.workspace, self.workspace.project.policy.llm
-        upstream = Upstream(
-            llm.timeouts, llm.retry, locate=partial(resolved, run_folder=workspace.run_folder), clock=workspace.clock
+    async def _asked(self, buyer: Buyer, course: Course, targets: Mapping[str, TargetSpec], cap: float) -> Evaluation:
+        workspace, redactor = self.workspace, detecting(self.workspace)
+        runner = Runner(
+            prompt=self.prompt.name,
+            quality=self.quality,
+            sides=[self._contestant(each) for each in (self.candidate, self.champion) if each is not None],
+            parts=self.parts,
+            judges=targets,
+            buy=buyer,
+            cache=workspace.root / CACHE,
+            project=workspace.project.folder,
+            now=lambda: to_micros(workspace.now()) / 1e6,
+            course=course,
+            personal_data=lambda text: sorted({each.kind for each in redactor.found(text)}),
+            tell=self.tell,
         )
-        key = project_key(workspace.root, llm.store.key)
-        redactor = Redactor(tuple(DETECTORS), llm.redact.patterns, key)
-        buyer = Buyer(
-            upstream,
-            ledger,
-            caller,
-            clock=workspace.clock,
-            retries=llm.evaluate.retries,
-            mask=lambda text: redactor.turn().shown(text),
-        )
-        try:
-            runner = Runner(
-                prompt=self.prompt.name,
-                quality=self.quality,
-                sides=[self._contestant(each) for each in (self.candidate, self.champion) if each is not None],
-                parts=self.parts,
-                judges=targets,
-                buy=buyer,
-                cache=workspace.root / CACHE,
-                project=workspace.project.folder,
-                now=lambda: to_micros(workspace.now()) / 1e6,
-                course=course,
-                personal_data=lambda text: sorted({each.kind for each in redactor.found(text)}),
-                tell=self.tell,
+        expected = expected_cost(workspace, runner, _length_before(workspace, self.prompt.name))
+        currency = workspace.project.policy.impact.currency
+        confidence = workspace.project.policy.llm.evaluate.confidence
+        shown = course.smallest_effect
+        for line in plan_lines(runner, expected, currency=currency, shown=shown, cap=cap, confidence=confidence):
+            self.tell(line)
+        if expected.measured and expected.cost > cap:
+            raise UsageError(
+                f"about {expected.cost:.4g} {currency} is expected, and {cap:g} may be spent: raise "
+                "llm.evaluate.budget, or give --max-cost"
             )
-            expected = expected_cost(workspace, runner, targets, _length_before(workspace, self.prompt.name))
-            currency = workspace.project.policy.impact.currency
-            for line in plan_lines(
-                runner,
-                expected,
-                currency=currency,
-                shown=course.smallest_effect,
-                cap=cap,
-                confidence=llm.evaluate.confidence,
-            ):
-                self.tell(line)
-            if expected.measured and expected.cost > cap:
-                raise UsageError(
-                    f"about {expected.cost:.4g} {currency} is expected, and {cap:g} may be spent: raise "
-                    "llm.evaluate.budget, or give --max-cost"
-                )
-            return await runner.run()
-        finally:
-            upstream.close()
+        return await runner.run()
 
     def _margin(self) -> tuple[float, float]:
         """Return the loss that is tolerated, and the smallest change that the items can show; without a champion 0."""

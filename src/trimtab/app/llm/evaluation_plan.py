@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from trimtab.app.project.project import POLICY
 from trimtab.app.project.workspace import Workspace
-from trimtab.bundle.prompt_spec import TargetSpec
-from trimtab.errors import PolicyError, TrimtabError
-from trimtab.llm.evaluate.answer_cache import Answer
-from trimtab.llm.evaluate.answer_marks import turn_of
-from trimtab.llm.evaluate.asking import Job
+from trimtab.errors import PolicyError
 from trimtab.llm.evaluate.buying import bound_tokens, bytes_of
-from trimtab.llm.evaluate.judge_calls import judge_request
-from trimtab.llm.evaluate.runner import Runner
+from trimtab.llm.evaluate.runner import BYTES_PER_TOKEN, Runner
 from trimtab.llm.money.spend_scopes import PICO
 from trimtab.llm.money.turn_cost import CostMeter, cost_bound
 from trimtab.policy.reader import line_of
@@ -29,8 +23,6 @@ DIFFERING = 0.1
 """Share of items on which two versions differ, where no comparison says more. One of nearly equal texts does not."""
 WIDEST = 0.15
 """Largest margin of `auto`."""
-BYTES_PER_TOKEN = 4
-"""Of a text, for the size of an answer that is yet to come."""
 NOT_WORSE_BY = "llm.gates.quality.not_worse_by"
 
 
@@ -80,42 +72,26 @@ class Expected:
     measured: bool
 
 
-def expected_cost(workspace: Workspace, runner: Runner, judges: Mapping[str, TargetSpec], lengths: float) -> Expected:
+def expected_cost(workspace: Workspace, runner: Runner, lengths: float) -> Expected:
     """Return what an evaluation will buy. lengths: mean output tokens of the prompt before; NaN where it is not known.
 
     Raises DataError for a model without a price.
     """
     at, meter = workspace.now(), CostMeter()
-    total, most, verdicts = 0, 0, 0
-
-    def add(target: TargetSpec, body: Mapping[str, Any]) -> tuple[int, int]:
+    counts, total, most = Counter[str](), 0, 0
+    for purpose, target, body in runner.purchases():
         tokens = bound_tokens(body)
-        received = tokens[1] if math.isnan(lengths) else min(lengths, tokens[1])
+        received = tokens[1] if math.isnan(lengths) or purpose == "judge" else min(lengths, tokens[1])
         cost = meter.turn(target, at, None, sent=bytes_of(body), received=int(received * BYTES_PER_TOKEN)).cost
         bound = cost_bound(target, at, *tokens)
-        return min(cost, bound), bound
-
-    def of(jobs: list[Job]) -> tuple[int, int, int]:
-        cost, bound, judged = 0, 0, 0
-        for job in jobs:
-            body = runner.body(job)
-            once = add(runner.sides[job.side].target, body)
-            cost, bound = cost + once[0], bound + once[1]
-            for judge in runner.judges_of(job):
-                text = "x" * int(bound_tokens(body)[1] * BYTES_PER_TOKEN)
-                turn = turn_of(Answer(text=text), body["messages"], None, format_ok=True)
-                once = add(judges[judge.name], judge_request(judge, turn, None))
-                judged += judge.repeats
-                cost, bound = cost + judge.repeats * once[0], bound + judge.repeats * once[1]
-        return cost, bound, judged
-
-    jobs = runner.planned()
-    total, most, verdicts = of(jobs)
+        counts[purpose] += 1
+        total, most = total + min(cost, bound), most + bound
     if len(runner.sides) > 1 and runner.course.max_repeats > runner.course.repeats:
-        most = of(runner.planned(runner.course.max_repeats))[1]
+        bought = runner.purchases(runner.course.max_repeats)
+        most = sum(cost_bound(target, at, *bound_tokens(body)) for _, target, body in bought)
     return Expected(
-        answers=len(jobs),
-        verdicts=verdicts,
+        answers=counts["eval"],
+        verdicts=counts["judge"],
         cost=total / PICO,
         most=most / PICO,
         measured=not math.isnan(lengths),
@@ -145,9 +121,3 @@ def plan_lines(
     if repeated:
         lines.append(f"{plural(repeated, 'row')} left out: equal to an earlier one")
     return lines
-
-
-class EvaluationStopped(TrimtabError):
-    """An evaluation has spent its budget. What it bought is kept."""
-
-    exit_code = 1

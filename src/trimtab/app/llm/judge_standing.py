@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.definitions.llm.evaluators import Judge
+from trimtab.policy.llm.section_llm import JudgeRules
 from trimtab.records.llm import JudgeCalibration
 from trimtab.stats.paired.corrected import corrected_share
 from trimtab.stats.schemes import Floats
@@ -19,7 +20,10 @@ from trimtab.units import MICROS, plural
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeStanding:
-    """A judge with its newest calibration. refused: why it may not gate; empty when it may."""
+    """A judge.
+
+    calibration: the newest one, if it is of this version. refused: why it may not gate; empty when it may.
+    """
 
     judge: str
     calibration: JudgeCalibration | None
@@ -31,7 +35,7 @@ class JudgeStanding:
         scores: of the judge, (items, repeats); NaN: no verdict.
         """
         found = self.calibration
-        if self.refused or found is None or not found.cells:
+        if found is None or not found.cells:
             return ""
         verdicts = np.nan_to_num(scores, nan=0.0).ravel()
         both_fail, person_alone, judge_alone, both_pass = found.cells
@@ -50,23 +54,29 @@ def judge_standings(workspace: Workspace, judges: Mapping[str, Judge]) -> dict[s
 
 def judge_standing(workspace: Workspace, judge: Judge) -> JudgeStanding:
     """Return whether a judge may gate."""
-    rules = workspace.project.policy.llm.judge
     found = latest(workspace.metadata, JudgeCalibration, judge=judge.name)
+    why = why_not(found, judge, workspace.project.policy.llm.judge, workspace.now())
+    same = found if found is not None and found.version == judge.version else None
+    return JudgeStanding(judge=judge.name, calibration=same, refused=why)
+
+
+def why_not(found: JudgeCalibration | None, judge: Judge, rules: JudgeRules, now: datetime) -> str:
+    """Return why a judge may not gate; empty when it may. found: its newest calibration."""
     run = f"run: trimtab judge calibrate {judge.name}"
     if found is None:
-        return JudgeStanding(judge=judge.name, calibration=None, refused=f"it was not compared with people; {run}")
-    age = workspace.now() - found.created_at
-    oldest = timedelta(seconds=rules.recheck / MICROS["s"])
-    why = ""
+        return f"it was not compared with people; {run}"
     if found.version != judge.version:
-        why = f"it was changed since it was compared with people; {run}"
-    elif age > oldest:
-        why = f"it was compared with people {plural(age.days, 'day')} ago (llm.judge.recheck); {run}"
-    elif found.n < rules.min_labels:
-        why = f"{found.n} of {rules.min_labels} verdicts of people (llm.judge.min_labels)"
-    elif found.kappa_low < rules.min_kappa:
-        why = (
+        return f"it was changed since it was compared with people; {run}"
+    if now - found.created_at > timedelta(seconds=rules.recheck / MICROS["s"]):
+        days = plural((now - found.created_at).days, "day")
+        return f"it was compared with people {days} ago (llm.judge.recheck); {run}"
+    if found.n < rules.min_labels:
+        return f"people have judged {found.n} of {rules.min_labels} answers (llm.judge.min_labels)"
+    if found.kappa_low is None:
+        return "people, or the judge, gave one and the same verdict on all answers, so their agreement shows nothing"
+    if found.kappa_low < rules.min_kappa:
+        return (
             f"its agreement with people beyond chance is at least {found.kappa_low:.2f}, and {rules.min_kappa:g} is "
             "wanted (llm.judge.min_kappa)"
         )
-    return JudgeStanding(judge=judge.name, calibration=found, refused=why)
+    return ""

@@ -19,6 +19,7 @@ from trimtab.app.llm.evaluating import (
     compared_with,
     keep_evaluation,
 )
+from trimtab.app.llm.evaluation_reference import evaluation_reference
 from trimtab.app.llm.prompt_versions import current_spec, register_prompt, stage_prompt
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.mlflow_access import open_tracking, set_aliases
@@ -103,7 +104,7 @@ def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
             done = evaluating.run()
         facts, used = done.evaluation.facts, meter.usage
         keep_evaluation(workspace, name, run_id, done.evaluation)
-        models = {answer.model for _, answer in done.evaluation.answers(CANDIDATE) if answer.model}
+        reference = evaluation_reference(workspace, done.evaluation)
         record = Run(
             id=run_id,
             created_at=workspace.now(),
@@ -136,8 +137,8 @@ def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
                 spec,
                 run=run_id,
                 dataset=evaluating.main_set,
-                files=reference_files(workspace, done.evaluation),
-                categories={"model_reported": tuple(sorted(models))},
+                files=reference.files,
+                categories=reference.categories,
             ),
             code_hash=environment.code_hash,
             purpose="evaluate",
@@ -173,11 +174,6 @@ def register(workspace: Workspace, found: Judged) -> Bundle:
     """Make the bundle of a version that passed its gates, and register it. Raises GateRefused."""
     refuse_failing(found.report)
     return register_prompt(workspace, found.run, found.report)
-
-
-def reference_files(workspace: Workspace, evaluation: Evaluation) -> dict[str, bytes]:
-    """Return the files of a bundle that monitoring compares live turns with, made of the candidate's answers."""
-    return {}
 
 
 def deploy(

@@ -37,7 +37,9 @@ def judge_format(inputs: PromptInputs) -> tuple[GateResult, ...]:
     if evaluation.facts.has_schema:
         wrong = [[not ok for ok in item.format_ok[CANDIDATE][: evaluation.facts.repeats]] for item in evaluation.items]
         found.append(_share(inputs, "format", "schema", evaluation.items, wrong, 1 - limit, "do not fit the schema"))
-    return (*found, *_by_evaluators(inputs, "format", 1 - limit, "are of the wrong form"))
+    by = _by_evaluators(inputs, "format", 1 - limit, "are of the wrong form")
+    same = [each.details["bad"] for each in found]  # `json_schema` says what the schema says
+    return (*found, *(each for each in by if each.details["bad"] not in same or each.metric != "json_schema"))
 
 
 def judge_safety(inputs: PromptInputs) -> tuple[GateResult, ...]:
@@ -128,8 +130,9 @@ def _share(
     verdict: Verdict = "fail" if value > limit + 1e-12 else "pass" if high <= limit else "warn"
     reason = f"{metric}: {value:.1%} of the answers to {plural(len(items), 'item')} {words} (at most {high:.1%})"
     reason += f"; allowed {limit:.1%}"
-    if verdict == "warn":
-        reason += f"; {plural(needed(limit, confidence), 'item')} without one would show it" if limit > 0 else ""
+    if verdict == "warn" and limit > 0:
+        what = "item" if units == len(items) else "cluster"
+        reason += f"; {plural(needed(limit, confidence), what)} without one would show it"
     details: Mapping[str, Any] = {
         "n": len(items),
         "clusters": units,

@@ -78,7 +78,7 @@ def read_items(eval_set: EvalSet, folder: Path) -> ItemSet:
     """
     seen = dict[str, str]()
     items, places, repeated = [], [], 0
-    for place, row in _rows(eval_set, folder):
+    for place, row in file_rows(eval_set.source, folder, f"set '{eval_set.name}'"):
         item = _item(eval_set, row, place)
         if item.id in seen:
             repeated += 1
@@ -87,7 +87,7 @@ def read_items(eval_set: EvalSet, folder: Path) -> ItemSet:
         items.append(item)
         places.append(place)
     if not items:
-        raise DataError(f"set '{eval_set.name}': {_path(eval_set)} has no rows")
+        raise DataError(f"set '{eval_set.name}': {eval_set.path} has no rows")
     digest = hashlib.sha256(b"\n".join(msgspec.json.encode(_plain(item), order="sorted") for item in items))
     return ItemSet(
         name=eval_set.name, items=tuple(items), places=tuple(places), repeated=repeated, hash=digest.hexdigest()
@@ -110,15 +110,21 @@ def _plain(item: Item) -> dict[str, Any]:
     }
 
 
-def _path(eval_set: EvalSet) -> str:
-    return eval_set.source.path if isinstance(eval_set.source, FileSource) else eval_set.source
+def file_rows(source: str | FileSource, folder: Path, what: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield place and values of each row of JSON lines, CSV and Parquet files.
 
+    Args:
+        source: path of a file, a folder or a glob, relative to the project folder.
+        folder: of the project.
+        what: the definition that names the source, for messages.
 
-def _rows(eval_set: EvalSet, folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield place and values of each row."""
-    source = eval_set.source
-    separator, encoding = (source.separator, source.encoding) if isinstance(source, FileSource) else (",", "utf-8")
-    for path in _files(eval_set, folder):
+    Raises:
+        DataError: there is no such file, or a row cannot be read.
+    """
+    given, separator, encoding = (
+        (source.path, source.separator, source.encoding) if isinstance(source, FileSource) else (source, ",", "utf-8")
+    )
+    for path in _files(given, folder, f"{what}: source '{given}'"):
         shown = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
         if path.suffix == ".parquet":
             yield from _parquet(path, shown)
@@ -128,9 +134,7 @@ def _rows(eval_set: EvalSet, folder: Path) -> Iterator[tuple[str, Mapping[str, A
             yield from _jsonl(_text(path, shown, encoding), shown)
 
 
-def _files(eval_set: EvalSet, folder: Path) -> Sequence[Path]:
-    given = _path(eval_set)
-    where = f"set '{eval_set.name}': source '{given}'"
+def _files(given: str, folder: Path, where: str) -> Sequence[Path]:
     if "://" in given:
         raise DataError(f"{where} is an address; expected a file of this machine")
     path = folder / given

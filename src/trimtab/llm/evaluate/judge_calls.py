@@ -3,6 +3,7 @@ is a verdict."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
@@ -80,6 +81,13 @@ def judge_request(judge: Judge, turn: Turn, item: Item | None) -> dict[str, Any]
             "json_schema": {"name": "verdict", "schema": SCHEMAS[judge.scale], "strict": True},
         },
     }
+
+
+def verdict_keys(judge: Judge, body: Mapping[str, Any], run: int = 0) -> list[str]:
+    """Return the keys of the verdicts on an answer: equal answers to an item are judged once. run: from 0."""
+    digest = hashlib.sha256(msgspec.json.encode(body)).hexdigest()[:32]
+    first = run * judge.repeats
+    return [f"{judge.name}/{digest}/{first + repeat}" for repeat in range(judge.repeats)]
 
 
 def read_verdict(judge: Judge, text: str) -> Score:

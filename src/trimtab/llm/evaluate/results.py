@@ -55,8 +55,8 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
 class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     """One item with all answers and scores.
 
-    answers: by side and repeat. format_ok: the same. marks: by evaluator, side and repeat; an evaluator of another set
-    is left out.
+    question: the last message of the user, as the candidate sends it. answers: by side and repeat. format_ok: the same.
+    marks: by evaluator, side and repeat; an evaluator of another set is left out.
     """
 
     id: str
@@ -66,6 +66,7 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     expected: Any = None
     tags: Mapping[str, str] = {}
     cluster: str = ""
+    question: str = ""
     answers: Sequence[Sequence[Answer]]
     format_ok: Sequence[Sequence[bool]]
     marks: Mapping[str, Sequence[Sequence[Mark]]]

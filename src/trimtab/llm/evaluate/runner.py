@@ -6,9 +6,8 @@ repeats is taken with which the spread between runs adds at most a half to the s
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -22,10 +21,12 @@ from trimtab.llm.evaluate.answer_cache import Answer, AnswerCache
 from trimtab.llm.evaluate.answer_marks import mark_of, turn_of
 from trimtab.llm.evaluate.asking import Job, ask_all, interleaved
 from trimtab.llm.evaluate.items import ItemSet
-from trimtab.llm.evaluate.judge_calls import combined, judge_request, read_verdict
+from trimtab.llm.evaluate.judge_calls import combined, judge_request, read_verdict, verdict_keys
 from trimtab.llm.evaluate.results import CANDIDATE, CHAMPION, Evaluation, Facts, ItemResult, Judging, Mark, Side
 from trimtab.stats.paired.repeats import next_repeats, repeat_variance
 
+BYTES_PER_TOKEN = 4
+"""Of an answer that is yet to come."""
 Purpose = Literal["eval", "judge"]
 PILOT = 30
 """Items that are answered twice before the number of repeats is chosen."""
@@ -157,15 +158,26 @@ class Runner:
         """Items over all sets."""
         return len(self._entries)
 
-    def planned(self, repeats: int | None = None) -> list[Job]:
-        """Return the answers that are to be bought: with so many repeats; None: with the least number of them."""
+    def purchases(self, repeats: int | None = None) -> Iterator[tuple[Purpose, TargetSpec, Mapping[str, Any]]]:
+        """Yield what is to be bought, as far as the cache has it not: purpose, target and request.
+
+        repeats: answers to each item; None: the least number. For requests of judges, answers that are yet to come
+        have their longest length.
+        """
         pilot, runs = set(self._pilot()), max(2, self.course.repeats)
-        jobs = [
-            Job(side, n, k)
-            for side, n in self._requests
-            for k in range(repeats or (runs if n in pilot else self.course.repeats))
-        ]
-        return [job for job in jobs if self._answers[job.side].get(self._key(job)) is None]
+        for side, n in self._requests:
+            for k in range(repeats or (runs if n in pilot else self.course.repeats)):
+                job = Job(side, n, k)
+                body, known = self.body(job), self._answers[side].get(self._key(job))
+                if known is None:
+                    yield "eval", self.sides[side].target, body
+                turn = turn_of(known or Answer(text="x" * longest(body)), body["messages"], None, format_ok=True)
+                for judge in self.judges_of(job):
+                    asked = judge_request(judge, turn, self._entries[n].item)
+                    cache = self._verdicts[judge.name]
+                    for key in verdict_keys(judge, asked):
+                        if known is None or cache.get(key) is None:
+                            yield "judge", self.judges[judge.name], asked
 
     def judges_of(self, job: Job) -> list[Judge]:
         """Return the judges of an answer."""
@@ -255,10 +267,7 @@ class Runner:
         return f"{self._entries[job.item].item.id}/{job.repeat}"
 
     def _verdict_keys(self, job: Job, judge: Judge) -> list[str]:
-        """Return the keys of the verdicts on an answer: equal answers to an item are judged once."""
-        body = judge_request(judge, self._turns[job], self._entries[job.item].item)
-        digest = hashlib.sha256(msgspec.json.encode(body)).hexdigest()[:32]
-        return [f"{judge.name}/{digest}/{repeat}" for repeat in range(judge.repeats)]
+        return verdict_keys(judge, judge_request(judge, self._turns[job], self._entries[job.item].item))
 
     def _mark(self, job: Job) -> None:
         """Make the turn of an answer, and mark it by all evaluators that are functions."""
@@ -326,10 +335,22 @@ class Runner:
             expected=entry.item.expected,
             tags=tags,
             cluster=entry.cluster,
+            question=_last_question(self.body(Job(CANDIDATE, n, 0))["messages"]),
             answers=[[self._found[job] for job in each] for each in jobs],
             format_ok=[[self._turns[job].format_ok for job in each] for each in jobs],
             marks={name: [[self._marks[job, name] for job in each] for each in jobs] for name in _names(entry.part)},
         )
+
+
+def longest(body: Mapping[str, Any]) -> int:
+    """Return about how many characters an answer may have."""
+    return BYTES_PER_TOKEN * int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
+
+
+def _last_question(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of the last message of the user."""
+    found = next((each.get("content") for each in reversed(messages) if each.get("role") == "user"), "")
+    return found if isinstance(found, str) else msgspec.json.encode(found).decode()
 
 
 def _names(part: Part) -> list[str]:
