@@ -1,1 +1,1 @@
-"""Prompts beside peers: cost of the proxy, streams, budgets, bills, decisions."""
+"""Benchmarks of prompts: what the gateway costs, beside peers in the same run."""
