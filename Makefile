@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-clients test-exports test-pythons lint bench bench-serving bench-decisions bench-drift bench-features bench-console docs clean
+.PHONY: help demo test test-unit test-clients test-exports test-pythons lint bench bench-serving bench-decisions bench-drift bench-features bench-console bench-llm docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ bench-features: $(STAMP)  ## Joins, windows, online store, feature server, strea
 
 bench-console: $(STAMP)  ## Pages in Chromium, memory of the console, the gateway beside 50 viewers; BENCH=FOLDER, demo by default
 	@$(BIN)/python -m benchmarks.console $(BENCH)
+
+bench-llm: $(STAMP)  ## What the gateway of prompts adds to a call, beside litellm in .bench/; BENCH="--rounds 2" passes options
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh litellm || true
+	@$(BIN)/python -m benchmarks.llm $(BENCH)
 
 docs: $(STAMP)  ## Check that the documents hold: commands, links, README examples
 	@$(BIN)/python -m pytest -q tests/unit/docs

@@ -1,4 +1,4 @@
-"""python -m benchmarks.llm: what the gateway of prompts adds to a call, beside litellm's proxy.
+"""python -m benchmarks.llm: what the client of endpoints costs, and what the gateway of prompts adds, beside litellm's.
 
 Both stand before the same loopback provider, a stand-in for language models that answers in a millisecond, and are
 asked in turns. `sh scripts/bench_venvs.sh litellm` installs litellm into .bench/; without it a
@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.llm.call_clients import client_costs
 from benchmarks.llm.proxies import litellm, provider, trimtab
 from benchmarks.llm.proxy_cost import measure, table
 from benchmarks.serving.servers import NotRunning, unwinding
 
 MODEL = "echo"
+WIDTH = 140
+acknowledged = partial(trimtab, durability="acknowledged")
 
 
 def main() -> None:
@@ -29,24 +34,31 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=320, help="a round, one after another and together each")
     parser.add_argument("--streams", type=int, default=100, help="a round")
     given = parser.parse_args()
-    console = Console()
+    console = Console(width=WIDTH)
     with tempfile.TemporaryDirectory() as folder, unwinding(), ExitStack() as stack:
         behind = stack.enter_context(provider(MODEL))
         proxies, absent = [behind], []
-        for make in (trimtab, litellm):
-            work = Path(folder) / make.__name__
+        for name, make in (("interval", trimtab), ("acknowledged", acknowledged), ("litellm", litellm)):
+            work = Path(folder) / name
             work.mkdir()
             try:
                 proxies.append(stack.enter_context(make(work, behind)))
             except NotRunning as error:
-                absent.append(f"{make.__name__}: {error}")
+                absent.append(f"{name}: {error}")
+        _show(console, client_costs(behind))
         rows = table(proxies, measure(proxies, rounds=given.rounds, calls=given.calls, streams=given.streams))
-    shown = Table(*rows[0], box=None)
+    _show(console, rows)
+    for line in absent:
+        console.print(line)
+
+
+def _show(console: Console, rows: Sequence[Sequence[str]]) -> None:
+    shown = Table(box=None)
+    for title in rows[0]:
+        shown.add_column(title, no_wrap=True)
     for row in rows[1:]:
         shown.add_row(*row)
     console.print(shown)
-    for line in absent:
-        console.print(line)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,10 @@ Repeat what you are told.
 """
 POLICY = """\
 project: proxy
-serving: { port: 0 }
+serving: {{ port: 0, log: {{ durability: {durability} }} }}
 llm:
-  budgets: { project: { limit: 100000/day } }
-  limits: { requests: 10000000/min, tokens: 10000000000/min, concurrent: 10000 }
+  budgets: {{ project: {{ limit: 100000/day }} }}
+  limits: {{ requests: 10000000/min, tokens: 10000000000/min, concurrent: 10000 }}
 """
 
 
@@ -77,12 +77,15 @@ def provider(model: str) -> Iterator[Proxy]:
 
 
 @contextmanager
-def trimtab(work: Path, behind: Proxy) -> Iterator[Proxy]:
-    """Evaluate and register a prompt as a user does, and run its gateway: it logs, books and redacts each turn."""
+def trimtab(work: Path, behind: Proxy, durability: str = "interval") -> Iterator[Proxy]:
+    """Evaluate and register a prompt as a user does, and run its gateway: it logs, books and redacts each turn.
+
+    durability: of the log. acknowledged: an answer waits until its turn is on the disk.
+    """
     texts = [{"text": f"text number {number}", "expected": f"text number {number}"} for number in range(ITEMS)]
     for name, text in {
         "definitions.py": DEFINITIONS.format(url=behind.url, model=behind.model),
-        "trimtab.yaml": POLICY,
+        "trimtab.yaml": POLICY.format(durability=durability),
         "prompts/say.md": PROMPT,
         "evals/texts.jsonl": "".join(json.dumps(each) + "\n" for each in texts),
     }.items():
@@ -98,7 +101,7 @@ def trimtab(work: Path, behind: Proxy) -> Iterator[Proxy]:
         found = running_gateway(run_folder)
         return None if found is None else f"{url_of(found)}/v1"
 
-    with _started("Trimtab", "say", [*command, "serve", "--project", str(work)], work, url) as found:
+    with _started(f"Trimtab, {durability}", "say", [*command, "serve", "--project", str(work)], work, url) as found:
         yield found
 
 
