@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from trimtab.app.labels.importing import ImportResult, columns_of, import_file
+from trimtab.app.labels.turn_labels import import_turn_labels
 from trimtab.cli.context import Context, Verbs
 from trimtab.cli.terminal import console
 from trimtab.cli.views import counted
 from trimtab.data.label_files import OutcomeColumns, column_names
+from trimtab.definitions.llm.prompts import Prompt
 from trimtab.definitions.models import Model
 from trimtab.errors import UsageError, nearest
 from trimtab.units import plural
@@ -33,15 +35,26 @@ def labels(
     known_at: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Column of the times at which they became known.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Name of labels of turns, such as human:quality.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of the rows.")] = False,
 ) -> None:
     """Take the outcomes in a file as labels.
 
-    They become labels of a model's predictions; taking them again changes nothing.
+    They become labels of a model's predictions, or of a prompt's turns; taking them again changes nothing.
     """
+    served = context.served
+    if isinstance(served, Prompt):
+        given = prediction_id or PREDICTION_ID
+        done = import_turn_labels(context.workspace, file, served.name, id_column=given, name=name, dry_run=dry_run)
+        context.show(done, lambda done: _show(done, known="known_at" in column_names(file)))
+        return
+    if name is not None:
+        raise UsageError(f"--name is for labels of turns of a prompt; '{served.name}' is a model")
     columns = _columns(context.definition, column_names(file), prediction_id, label, known_at)
     taken = import_file(context.workspace, file, context.definition, columns, dry_run=dry_run)
-    context.show(taken, lambda taken: _show(taken, columns))
+    context.show(taken, lambda taken: _show(taken, known=columns.known_at is not None))
 
 
 def _columns(
@@ -64,12 +77,12 @@ def _columns(
     return chosen
 
 
-def _show(taken: ImportResult, columns: OutcomeColumns) -> None:
+def _show(taken: ImportResult, *, known: bool) -> None:
     parts = {"would be taken" if taken.dry_run else "taken": taken.taken, "repeated": taken.repeated}
     parts |= {"contradicting": taken.contradicting, "unmatched": taken.unmatched}
     parts["without an outcome yet"] = taken.waiting
     console.print(f"labels    {taken.model}: {plural(taken.rows, 'row')}: {counted(parts)}", soft_wrap=True)
     if taken.unmatched:
         console.print("          unmatched: no prediction of the model in the log has the id", soft_wrap=True)
-    if columns.known_at is None:
+    if not known:
         console.print("          known now, since no column says when; name one with --known-at", soft_wrap=True)

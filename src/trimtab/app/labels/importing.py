@@ -91,7 +91,7 @@ def import_file(
         if dry_run:
             _judge(workspace, workspace.predictions, known)
         else:
-            with _label_log(workspace, patience_s=PATIENCE_S) as labels:
+            with label_log(workspace, patience_s=PATIENCE_S) as labels:
                 _judge(workspace, labels, known)
                 _write(workspace, labels, model, known, 0, known.rows)
         judged = known.judged(0, known.rows)
@@ -124,7 +124,7 @@ def import_tables(
             and source in (outcomes.source.name, None)
             and _has_new_version(workspace, model, outcomes)
         ):
-            with _label_log(workspace, patience_s=patience_s) as labels:
+            with label_log(workspace, patience_s=patience_s) as labels:
                 done += _import_table(workspace, labels, model, outcomes)
     return done
 
@@ -289,7 +289,7 @@ def _write(workspace: Workspace, labels: Predictions, model: Model, known: Label
 
 
 @contextmanager
-def _label_log(workspace: Workspace, *, patience_s: float) -> Iterator[Predictions]:
+def label_log(workspace: Workspace, *, patience_s: float) -> Iterator[Predictions]:
     """Open the log as the writer of outcomes. Raises StoreError when another process is it for too long."""
     url, clock = workspace.environment.predictions, workspace.clock
     labels = open_predictions(url, workspace.root, writer=WRITER, clock=clock)

@@ -1,8 +1,8 @@
 """Contents that were erased: one small file an erasure, by which readers leave rows out until compaction deletes them.
 
 A segment cannot be changed, and its writer may be another process. So an erasure is noted first, in a file of its own,
-and holds for all readers from then on. Compaction leaves such rows out when it moves a segment, deletes those that are
-in the table, and removes the note when no file can have such a row any more.
+and holds for all readers from then on. Compaction deletes such rows from the table, and removes the note when no file
+can have such a row any more.
 """
 
 from __future__ import annotations

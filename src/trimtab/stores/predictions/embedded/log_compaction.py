@@ -58,7 +58,7 @@ def compact(
     """Move ended segments and delete rows older than `keep_s`; return what was done. Raises StoreError.
 
     grace_s: a segment file stays for so long after its last write. contents_s: as `keep_s`, for contents; None: the
-    same. Contents that were erased are not moved, and are deleted from the table.
+    same. Contents that were erased are deleted from the table.
     """
     if not folder.is_dir():
         return Compaction(reason="there is no log yet")
@@ -100,7 +100,7 @@ def _compact(
         ended = _ended(list(own))
         for segment in ended:
             if segment.number > archive.last(writer) and segment.number > _gone(folder, kind, writer):
-                count = _move(segment, kind, archive, damages, erased)
+                count = _move(segment, kind, archive, damages)
                 moved, rows = moved + bool(count), rows + count
         files += _remove(folder, kind, ended, now.timestamp() - grace_s, archive.version)
     if erased:
@@ -119,8 +119,8 @@ def _compact(
     )
 
 
-def _move(segment: Segment, kind: str, archive: Archive, damages: Damages, erased: Sequence[Erasure]) -> int:
-    """Put a segment's rows into the table, without those that were erased; return how many."""
+def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> int:
+    """Put a segment's rows into the table; return how many."""
     appends, table_of = scan(segment.path, kind, damages), format_of(segment.path).table_of
     parts, ends = [], []
     while some := list(islice(appends, BLOCK_ROWS)):  # rows take more memory as frames than as a table
@@ -128,11 +128,8 @@ def _move(segment: Segment, kind: str, archive: Archive, damages: Damages, erase
         ends.append(np.repeat([append.end for append in some], [append.rows for append in some]))
     if not parts:
         return 0
-    rows, behind = pa.concat_tables(parts), np.concatenate(ends)
-    if erased:
-        keep = left(rows, erased)
-        rows, behind = rows.filter(pa.array(keep)), behind[keep]
-    archive.append(segment.writer, segment.number, rows, behind)
+    rows = pa.concat_tables(parts)
+    archive.append(segment.writer, segment.number, rows, np.concatenate(ends))
     return int(rows.num_rows)
 
 
