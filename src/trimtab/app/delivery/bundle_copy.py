@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from trimtab.app.project.mlflow_access import open_registry, restore_registry
+from trimtab.app.project.mlflow_access import mirror_prompt, open_registry, restore_registry
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.manifest import MLFLOW_NOTE, file_names, verify
 from trimtab.bundle.signature import check_signature
@@ -21,6 +21,7 @@ from trimtab.errors import ActionError, DataError, NotFound
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
+from trimtab.records.llm import EndpointVersion
 from trimtab.records.record import Origin, Record
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import Metadata, R, latest
@@ -52,6 +53,8 @@ def copy_bundle(source: Workspace, target: Workspace, bundle: Bundle) -> Bundle:
         origin=Origin(environment=source.name, bundle=bundle.id, digest=bundle.digest),
     )
     target.metadata.put(*_behind(source, target.metadata, bundle, path), copied)
+    if copied.kind == "prompt":
+        mirror_prompt(target, copied.model)
     return copied
 
 
@@ -97,6 +100,8 @@ def _behind(source: Workspace, target: Metadata, bundle: Bundle, path: str) -> l
     """
     there, environment = source.metadata, source.name
     found: list[Record | None] = [_get(there, FeatureViewVersion, view) for view in bundle.views]
+    if bundle.endpoint:
+        found.append(_get(there, EndpointVersion, bundle.endpoint))
     if (dataset := _get(there, DatasetVersion, bundle.dataset)) is not None:
         for table in (_get(there, TableVersion, id_) for id_ in dataset.tables.values()):
             if table is not None:

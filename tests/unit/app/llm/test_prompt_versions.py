@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.prompt_project import PROMPT, write_prompt_project
+from trimtab.app.delivery.bundle_copy import copy_bundle
 from trimtab.app.llm.prompt_versions import current_spec, load_prompt, register_prompt, stage_prompt
 from trimtab.app.project.mlflow_access import mirror_prompt, open_registry, open_tracking, set_aliases
 from trimtab.app.project.workspace import Workspace, open_workspace
@@ -134,6 +135,19 @@ def test_mlflow_mirrors_versions_and_aliases(workspace: Workspace) -> None:
     back = rollouts.rollback(cause="c", reason="worse", by="ann")
     set_aliases(workspace, back)
     assert client.get_prompt_version_by_alias("desk.triage.prompt", "champion").version == 1
+
+
+def test_a_version_is_promoted_into_another_environment_whole(tmp_path: Path) -> None:
+    folder = write_prompt_project(tmp_path, policy="project: desk\nenvironments: { production: {} }\n")
+    here, there = open_workspace(folder), open_workspace(folder, "production")
+    bundle = register_prompt(here, *judged(here))
+    copied = copy_bundle(here, there, bundle)
+    assert (copied.kind, copied.digest, copied.prompt_hash) == ("prompt", bundle.digest, bundle.prompt_hash)
+    assert load_prompt(there, copied) == load_prompt(here, bundle)
+    assert there.metadata.get(EndpointVersion, copied.endpoint).name == "local"
+    assert (
+        open_tracking(there).client.get_prompt_version("desk.triage.prompt", "1").tags["trimtab.bundle"] == "triage/1"
+    )
 
 
 def test_the_mirror_of_a_lost_database_has_the_numbers_of_the_bundles(workspace: Workspace) -> None:
