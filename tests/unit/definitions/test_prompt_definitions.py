@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -167,6 +167,7 @@ def test_a_key_is_the_name_of_a_variable() -> None:
         assert endpoint(key=key) == endpoint(key="LLM_KEY")
 
 
+@example(0.250001)
 @given(st.integers(0, 10**12).map(lambda micros: micros / 10**6))
 def test_a_price_is_exact_in_integers(price: float) -> None:
     """A price for a million tokens with six decimals is a whole number of 1e-12 a token."""
