@@ -109,6 +109,7 @@ def test_it_reads_what_openai_s_client_reads(loopback: OpenLoopback, model: str,
             output=usage.completion_tokens,
             cached=usage.prompt_tokens_details.cached_tokens or 0,
             reasoning=usage.completion_tokens_details.reasoning_tokens or 0,
+            total=usage.total_tokens,
         )
     assert whole.size == streamed.size > 0
 
@@ -122,7 +123,7 @@ def test_embeddings_come_in_the_order_of_their_texts(loopback: OpenLoopback) -> 
     both, one = run(go)
     assert both.vectors[1] == one.vectors[0] != both.vectors[0]
     assert len(both.vectors[0]) == 64
-    assert both.usage == Usage(input=4, output=0)
+    assert both.usage == Usage(input=4, output=0, total=4)
 
 
 @pytest.mark.parametrize(
