@@ -30,8 +30,8 @@ JUDGE_FLIPS = 0.05
 """Share of verdicts of `judge` that are turned round."""
 SAME = 0.5
 """Overlap of words (F1) from which `judge` takes an answer for the expected one."""
-NEW_WORDS = 6
-"""Most words that `reflector` adds to a queue at a time."""
+NEW_WORDS = 2
+"""Most words that `reflector` adds to a queue at a time: with few examples most words of a text are chance."""
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -115,29 +115,26 @@ def reflector(seed: int, body: Mapping[str, Any], wrong: bool) -> Reply:
     queues = lines_of(instructions)
     examples = re.split(r"^#+ Example \d+.*$", told, flags=re.MULTILINE)[1:] or [told]
     failed: dict[str, list[set[str]]] = {}
+    shown: list[set[str]] = []
     for example in examples:
         inputs, _, feedback = example.rpartition("Feedback")
         queue = _expected_in(feedback, queues)
+        shown.append(set(words_of(re.split(r"^#+ Generated Output", inputs, flags=re.MULTILINE)[0])))
         if queue is not None:
-            inputs = re.split(r"^#+ Generated Output", inputs, flags=re.MULTILINE)[0]
-            failed.setdefault(queue, []).append(set(words_of(inputs)))
+            failed.setdefault(queue, []).append(shown[-1])
     if wrong and queues:
         queue = pick(sorted(queues), seed, "wrong", instructions)
         return _proposal(_described(instructions, queue, "anything"))
     known = {word for words in queues.values() for word in words_of(words)}
-    counts = {queue: Counter(word for words in texts for word in words) for queue, texts in failed.items()}
-    for queue in sorted(counts):
-        others = Counter[str]()
-        for other, words in counts.items():
-            if other != queue:
-                others.update(words)
-        ranked = sorted(
-            (word for word in counts[queue] if word not in known and word not in FORM_WORDS and word.isalpha()),
-            key=lambda word: (others[word] - counts[queue][word], draw(seed, word)),
-        )
-        if ranked:
-            before = queues.get(queue, "")
-            instructions = _described(instructions, queue, ", ".join([*filter(None, [before]), *ranked[:NEW_WORDS]]))
+    seen = Counter(word for text in shown for word in text)
+    for queue in sorted(failed):
+        counts = Counter(word for words in failed[queue] for word in words)
+        new = [word for word in counts if word not in known and word not in LETTER_WORDS and word.isalpha()]
+        new.sort(key=lambda word: (seen[word] - 2 * counts[word], draw(seed, instructions, word)))
+        if new:
+            before = lines_of(instructions).get(queue, "")
+            instructions = _described(instructions, queue, ", ".join([*filter(None, [before]), *new[:NEW_WORDS]]))
+            known.update(new[:NEW_WORDS])
     return _proposal(instructions)
 
 
@@ -189,10 +186,15 @@ MODELS: Mapping[str, Model] = {
 ANSWER = ("answer", "response", "output", "completion")
 EXPECTED = ("expected", "reference", "expected answer", "ground truth")
 QUESTION = ("conversation", "question", "input", "messages", "ticket")
-FORM_WORDS = frozenset(
-    ("input", "inputs", "ticket", "text", "message", "messages", "user", "example", "queue", "content")
-)
-"""Words of the form of examples rather than of their content."""
+_LETTERS = """
+input ticket text message user role example queue content hello hi hey dear good morning afternoon evening day week
+month thank thanks please regard sorry team help need want like get got give tell know ask say said see send sent still
+yet already now today yesterday tomorrow since first second last next one two three new old order number euro
+monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september
+october november december
+"""
+LETTER_WORDS = frozenset(words_of(_LETTERS))
+"""Words of the form of examples and of letters, rather than of a topic."""
 
 
 def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
