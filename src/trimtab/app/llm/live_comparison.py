@@ -30,7 +30,9 @@ from trimtab.units import MICROS
 log = logging.getLogger(__name__)
 
 LOOKS_IN_A_WINDOW = 24
-"""Pairs of users are looked at so often, as they become complete by the passing of time."""
+"""So often it looks at least, as pairs of users become complete by the passing of time."""
+LOOKS_PER_EVENT = 100
+"""It looks when there is 1 % more evidence. What decides is the same event, however often it looks."""
 
 
 @dataclass(slots=True)
@@ -43,7 +45,9 @@ class _Open:
     """End of the last window that is written, microseconds since 1970; 0 before the first."""
     decided: Comparison | None
     looked_at: tuple[int, ...] = ()
-    """What the last look depended on."""
+    """What the last look depended on, apart from bad events."""
+    next_look: int = 0
+    """Number of bad events from which on it looks again."""
 
 
 class LiveComparisons:
@@ -109,10 +113,10 @@ class LiveComparisons:
             return []
         look = size // LOOKS_IN_A_WINDOW or 1
         full = len(traffic.conversations) >= policy.llm.promote.max_conversations
-        seen = (traffic.bad_events, traffic.reached // look, len(known.pairing.shares), full)
-        if seen == known.looked_at:
+        seen = (traffic.reached // look, len(known.pairing.shares), full)
+        if seen == known.looked_at and traffic.bad_events < known.next_look:
             return []
-        known.looked_at = seen
+        known.looked_at, known.next_look = seen, traffic.bad_events + max(1, traffic.bad_events // LOOKS_PER_EVENT)
         conversations = [c for c in traffic.conversations.values() if c.revision in known.pairing.shares]
         if not conversations:
             return []

@@ -8,20 +8,18 @@ one that became known; a later correction does not take it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.clock import to_micros
 from trimtab.stores.predictions.contract import START, Cursor, Predictions
 from trimtab.stores.predictions.label_rule import of_model
 
 ROWS_AT_ONCE = 100_000
 ROLES = ("champion", "challenger")
-TURN_COLUMNS = ("prediction_id", "role", "revision", "event_time", "entities")
 
 
 @dataclass(slots=True)
@@ -78,8 +76,8 @@ class SplitTraffic:
     def _take_labels(self, table: pa.Table) -> bool:
         mine = of_model(table, self._prompt, {self._prompt: self._metric})
         bad = mine.filter(pc.equal(mine["label"], 1.0))
-        for turn, known_at in zip(bad["prediction_id"].to_pylist(), bad["known_at"].to_pylist(), strict=True):
-            at = to_micros(known_at)
+        times = bad["known_at"].cast(pa.int64()).to_pylist()
+        for turn, at in zip(bad["prediction_id"].to_pylist(), times, strict=True):
             if (key := self._key_of.get(turn)) is not None:
                 self._note(self.conversations[key], at)
             else:
@@ -90,16 +88,20 @@ class SplitTraffic:
         chosen = pc.and_(pc.equal(table["model"], self._prompt), pc.equal(table["route"], "split"))
         chosen = pc.and_(chosen, pc.greater_equal(table["revision"], self._first_revision))
         chosen = pc.and_(chosen, pc.is_in(table["role"], value_set=pa.array(ROLES)))
-        mine = table.filter(chosen).select(TURN_COLUMNS)
-        for turn, role, revision, event_time, entities in zip(*(c.to_pylist() for c in mine.columns), strict=True):
-            self._add(turn, role == "challenger", revision, to_micros(event_time), dict(entities or ()))
-        return bool(mine.num_rows)
+        mine = table.filter(chosen)
+        if not mine.num_rows:
+            return False
+        columns = [mine[name].to_pylist() for name in ("prediction_id", "role", "revision")]
+        columns.append(mine["event_time"].cast(pa.int64()).to_pylist())
+        entities = mine["entities"].combine_chunks()
+        columns += [_entity(entities, name) for name in ("conversation", "user")]
+        for turn, role, revision, at, conversation, user in zip(*columns, strict=True):
+            self._add(turn, role == "challenger", revision, at, conversation or turn, user)
+        return True
 
-    def _add(self, turn: str, in_challenger: bool, revision: int, at: int, entities: Mapping[str, Any]) -> None:
-        key = entities.get("conversation") or turn
+    def _add(self, turn: str, in_challenger: bool, revision: int, at: int, key: str, user: str | None) -> None:
         known = self.conversations.get(key)
         if known is None:
-            user = entities.get("user")
             known = Conversation(key=key, first=at, in_challenger=in_challenger, revision=revision, user=user)
             self.conversations[key] = known
         else:
@@ -115,6 +117,18 @@ class SplitTraffic:
         if conversation.bad_at is None:
             self.bad_events += 1
         conversation.bad_at = at if conversation.bad_at is None else min(at, conversation.bad_at)
+
+
+def _entity(entities: pa.MapArray, name: str) -> list[str | None]:
+    """Return the value of one entity of each row, None where it has none."""
+    found: list[str | None] = [None] * len(entities)
+    ends = entities.offsets.to_numpy()
+    chosen = pc.indices_nonzero(pc.equal(entities.keys, name)).to_numpy()
+    rows = np.searchsorted(ends, chosen, side="right") - 1
+    for row, value in zip(rows.tolist(), entities.items.take(chosen).to_pylist(), strict=True):
+        if 0 <= row < len(found):
+            found[row] = value
+    return found
 
 
 def _rows(read: Callable[..., tuple[pa.Table, Cursor]], cursor: Cursor) -> Iterator[tuple[pa.Table, Cursor]]:
