@@ -14,6 +14,7 @@ import pytest
 
 from kit.commands import typed
 from trimtab.app.llm.live_comparison import LiveComparisons
+from trimtab.app.llm.split_traffic import SplitTraffic
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.status import status
 from trimtab.app.reports.version_comparison import compare_versions
@@ -369,3 +370,17 @@ def test_compare_says_how_the_conversations_went_and_refuses_rows(ws: Workspace)
     assert '"verdict": "promote"' in typed("compare", "triage", "--json", "-", *folder).stdout
     with pytest.raises(StageError, match="'triage' is a prompt: its answers have no scores"):
         compare_versions(ws, "triage", (2, 1))
+
+
+def test_a_conversation_belongs_to_the_version_of_its_first_turn_in_event_time(ws: Workspace) -> None:
+    at = to_micros(FIRST)
+    log: dict[str, list[Any]] = {"model": ["triage"] * 3, "revision": [2, 1, 1], "event_time": [at + 9, at, at + 5]}
+    log |= {"role": ["champion", "challenger", "champion"], "entities": [[("user", "u"), ("conversation", "c")]] * 3}
+    ws.predictions.append(prediction_rows(["late", "first", "other"], **log))
+    traffic = SplitTraffic(ws.predictions, "triage", "thumbs_down", 1)
+    assert traffic.read()
+    assert not traffic.read()
+    (found,) = traffic.conversations.values()
+    assert (found.key, found.user, found.turns) == ("c", "u", 3)
+    assert (found.first, found.in_challenger, found.revision) == (at, True, 1)
+    assert traffic.reached == at + 9
