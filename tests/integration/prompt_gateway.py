@@ -27,10 +27,10 @@ from trimtab.records.training import Bundle
 class PromptGateway:
     """A project folder with one prompt, its records, and its gateway process."""
 
-    def __init__(self, folder: Path, *, definitions: str = DEFINITIONS, **sections: Any) -> None:
+    def __init__(self, folder: Path, *, definitions: str = DEFINITIONS, prompt: str = PROMPT, **sections: Any) -> None:
         serving = {"port": 0, **sections.pop("serving", {})}
         policy = yaml.safe_dump({"project": "desk", "serving": serving, **sections})
-        self.folder = write_prompt_project(folder, definitions=definitions, policy=policy)
+        self.folder = write_prompt_project(folder, prompt=prompt, definitions=definitions, policy=policy)
         self.workspace: Workspace = open_workspace(folder)
         self.rollouts: Rollouts = open_rollouts(self.workspace, "triage")
         self.process: subprocess.Popen[bytes] | None = None

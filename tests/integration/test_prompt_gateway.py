@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
 from integration.prompt_gateway import PromptGateway
+from trimtab.app.gateway.configuration import running_gateway
 
 Make = Callable[..., PromptGateway]
 
@@ -55,3 +61,61 @@ def test_openais_client_asks_a_project_of_prompts_alone(make: Make) -> None:
     turns = gateway.workspace.predictions.read_turns()[0].to_pylist()
     assert {row["prediction_id"] for row in rows} == {row["prediction_id"] for row in turns} == {whole.id, chunks[0].id}
     assert all(row["usage"] == "reported" and row["cost_pico"] > 0 for row in turns)
+
+
+SEVERAL = """\
+import trimtab as tt
+
+price = tt.Price(input=0.15, output=0.6)
+local = tt.Endpoint("local", url="loopback", prices={"classifier": price, "echo+pace=40": price}, concurrent=500)
+triage = tt.Prompt("triage", file="prompts/triage.md", endpoint=local)
+"""
+QUICK, SLOW = (f"---\nmodel: {model}\n---\n# user\n{{{{ ticket }}}}\n" for model in ("classifier", "echo+pace=40"))
+STREAMS = 60
+
+
+def test_no_stream_breaks_when_a_rollback_and_a_worker_restart_come_between(make: Make) -> None:
+    gateway = make(definitions=SEVERAL, prompt=QUICK, rollout={"strategy": "blue-green"}, llm={"workers": 2})
+    gateway.deploy(1, QUICK)
+    gateway.deploy(2, SLOW)
+    url = gateway.start()
+    words = " ".join(f"word{n}" for n in range(40))
+
+    async def one(client: httpx.AsyncClient, began: asyncio.Semaphore) -> tuple[str, list[Any]]:
+        body = {"model": "triage", "stream": True, "variables": {"ticket": words}}
+        async with client.stream("POST", "/v1/chat/completions", json=body) as found:
+            began.release()
+            assert found.status_code == 200
+            lines = [line async for line in found.aiter_lines() if line.startswith("data: ")]
+        return found.headers["x-trimtab-version"], lines
+
+    async def run() -> tuple[list[tuple[str, list[Any]]], float]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+            began = asyncio.Semaphore(0)
+            asked = [asyncio.create_task(one(client, began)) for _ in range(STREAMS)]
+            for _ in range(STREAMS):
+                await began.acquire()
+            found = running_gateway(gateway.workspace.run_folder)
+            assert found is not None
+            os.kill(found.workers[0], signal.SIGTERM)
+            gateway.rollouts.rollback(cause="test", reason="a test", by="tests")
+            started = time.monotonic()
+            while True:
+                fresh = await client.post(
+                    "/v1/chat/completions", json={"model": "triage", "variables": {"ticket": "x"}}
+                )
+                assert fresh.status_code == 200, fresh.text
+                if fresh.headers["x-trimtab-version"] == "1":
+                    break
+            took = time.monotonic() - started
+            return await asyncio.gather(*asked), took
+
+    streams, took = asyncio.run(run())
+    assert [version for version, _ in streams] == ["2"] * STREAMS
+    assert all(lines[-1] == "data: [DONE]" for _, lines in streams)
+    assert all(sum('"content":"' in line for line in lines) >= 40 for _, lines in streams)
+    print(f"the rollback took {took:.2f} s")
+    assert gateway.stop() == 0, gateway.log()
+    rows = gateway.workspace.predictions.read()[0].to_pylist()
+    assert len([row for row in rows if row["version"] == 2 and row["error"] is None]) == STREAMS

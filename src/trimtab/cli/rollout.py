@@ -102,6 +102,9 @@ def abandon(context: Context, reason: Reason = ASKED) -> None:
 def rollback(
     context: Context,
     to: Annotated[int | None, typer.Option(help="Number of the revision to restore.")] = None,
+    cut: Annotated[
+        bool, typer.Option("--cut", help="Of a prompt: end the answers that the champion is streaming, too.")
+    ] = False,
     reason: Reason = ASKED,
 ) -> None:
     """Restore what served before.
@@ -110,12 +113,12 @@ def rollback(
     """
     ws, name = context.workspace, context.served.name
     if to is None:
-        apply(context, rollout_orders.rollback(ws, local_actor(), name, reason=reason))
+        apply(context, rollout_orders.rollback(ws, local_actor(), name, reason=reason, cut=cut))
         return
     target = deploying.champion_of(ws, name, to)
     if target is not None:
         warn_of_loss(ws, target)
-    apply(context, deploying.restore(ws, local_actor(), name, to, reason=reason))
+    apply(context, deploying.restore(ws, local_actor(), name, to, reason=reason, cut=cut))
 
 
 def _write_champion(ws: Workspace, model: str, file: Path | None) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from trimtab.app.project.process_files import read_progress
+from trimtab.bundle.prompt_spec import EndpointSpec
 from trimtab.clock import SystemClock
 from trimtab.llm.loopback.starting import resolved
 from trimtab.llm.money.spend_ledger import Ledger
@@ -43,6 +46,7 @@ class PromptService:
         self._redactor = Redactor(redact.detect, redact.patterns, self._key)
         self._ledger = Ledger(open_spend(setup.get("metadata"), root), root, spend_rules(self._llm), clock)
         self._locate = partial(resolved, run_folder=Path(setup["run_folder"]))
+        self._endpoints = msgspec.json.decode(setup["endpoints"], type=dict[str, EndpointSpec])
         self._chats: ChatService | None = None
 
     def load(self, order: BundleOrder) -> LoadedPrompt:
@@ -54,7 +58,7 @@ class PromptService:
         upstream = Upstream(self._llm.timeouts, self._llm.retry, locate=self._locate)
         log = TurnLog(gateway, self._predictions, self._redactor, self._llm.store)
         books = CallBooks(self._ledger, self._clock)
-        self._chats = ChatService(gateway, access, self._llm, upstream, books, log)
+        self._chats = ChatService(gateway, access, self._llm, upstream, books, log, self._endpoints)
         also = {"feedback": feedback.routes(gateway, self._key), "health": health.routes(gateway)}
         return [*routes(self._chats), *(route.of(name) for name, each in also.items() for route in each)]
 

@@ -10,6 +10,7 @@ from trimtab.app.gateway.configuration import worker_options
 from trimtab.app.gateway.project_control import ProjectControl
 from trimtab.app.project.child_processes import CHAT_WORKER
 from trimtab.app.project.workspace import Workspace
+from trimtab.llm.prompt_assembly import endpoint_spec
 from trimtab.policy.model import Policy
 from trimtab.serving.processes.listening import GatewayConfig
 from trimtab.units import MICROS
@@ -57,6 +58,7 @@ def prompt_gateway_config(
             "segment_rows": str(log.segment_rows),
             "segment_age_s": str(log.segment_age / MICROS["s"]),
             "llm": llm.model_dump_json(),
+            "endpoints": _endpoints(workspace) if llm.passthrough else "{}",
             **{name: url for name, url in places.items() if url is not None},
         },
         open_control=lambda: ProjectControl(workspace, "prompt", run_folder),
@@ -73,3 +75,9 @@ def prompt_gateway_config(
         load_timeout_s=serving.load_timeout / MICROS["s"],
         preflights=False,
     )
+
+
+def _endpoints(workspace: Workspace) -> str:
+    """Return the endpoints of the project by name, as JSON."""
+    endpoints = workspace.project.definitions.endpoints
+    return msgspec.json.encode({name: endpoint_spec(each) for name, each in endpoints.items()}).decode()

@@ -51,14 +51,15 @@ def restore(
     reason: str,
     key: str | None = None,
     seen: int | None = None,
+    cut: bool = False,
 ) -> Revision:
-    """Restore the champion of revision `to`; a freeze does not hold it. Arguments and errors as `promote`."""
+    """Restore the champion of revision `to`; a freeze does not hold it. Arguments and errors as `rollback`."""
 
     def change(rollouts: Rollouts, cause: str) -> Revision:
         restored = champion_of(workspace, model, to)
         if restored is not None:
             bring_bundle_up_to_date(workspace, restored)
-        return rollouts.rollback(cause=cause, reason=reason, by=actor.name, to=to)
+        return rollouts.rollback(cause=cause, reason=reason, by=actor.name, to=to, cut=cut)
 
     return order_change(
         workspace, actor, model, "rollback", change, reason=reason, asked=f"to {to}", key=key, seen=seen, force=True

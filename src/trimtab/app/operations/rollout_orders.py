@@ -88,13 +88,20 @@ def abandon(
 
 
 def rollback(
-    workspace: Workspace, actor: Actor, model: str, *, reason: str, key: str | None = None, seen: int | None = None
+    workspace: Workspace,
+    actor: Actor,
+    model: str,
+    *,
+    reason: str,
+    key: str | None = None,
+    seen: int | None = None,
+    cut: bool = False,
 ) -> Revision:
     """Restore the champion before, whose features are kept up to date; a freeze does not hold it. The rest as
-    `promote`."""
+    `promote`. cut: whether answers that a prompt's champion is streaming end at once."""
 
     def change(rollouts: Rollouts, cause: str) -> Revision:
-        return rollouts.rollback(cause=cause, reason=reason, by=actor.name)
+        return rollouts.rollback(cause=cause, reason=reason, by=actor.name, cut=cut)
 
     return order_change(workspace, actor, model, "rollback", change, reason=reason, key=key, seen=seen, force=True)
 

@@ -186,11 +186,19 @@ class Rollouts:
         return self._write(now, "rollback", restored, cause, reason, by, former=True)
 
     def rollback(
-        self, *, cause: str, reason: str, by: str, to: int | None = None, judged: int | None = None
+        self,
+        *,
+        cause: str,
+        reason: str,
+        by: str,
+        to: int | None = None,
+        judged: int | None = None,
+        cut: bool = False,
     ) -> Revision:
         """Restore what served before: the champion of revision `to`, else the newest other one that may come back.
 
-        What a rollback has ended comes back only by its number. judged: version of the champion that was judged.
+        What a rollback has ended comes back only by its number. judged: version of the champion that was judged. cut:
+        whether answers that it is streaming end at once.
         Raises ActionError when nothing else may come back, or when another champion serves.
         """
         if done := self._done(cause):
@@ -212,7 +220,7 @@ class Rollouts:
             raise ActionError(self._nothing_to_restore(earlier, champion))
         restored = _only(target, "champion")
         back = (_champion(restored.bundle, restored.version),)
-        return self._write(now, "rollback", back, cause, reason, by, former=False)
+        return self._write(now, "rollback", back, cause, reason, by, former=False, cut=cut)
 
     def _nothing_to_restore(self, earlier: Sequence[Revision], champion: Assignment) -> str:
         other = next((r for r in earlier if r.bundle_in("champion") not in (None, champion.bundle)), None)
@@ -262,6 +270,7 @@ class Rollouts:
         former: bool = True,
         keep: int | None = None,
         origin: Origin | None = None,
+        cut: bool = False,
     ) -> Revision:
         """Write the revision that follows `now`, with the kept shadows. Raises Conflict when another process took its
         number.
@@ -289,6 +298,7 @@ class Rollouts:
             by=by,
             as_of=closed_until(self._metadata, self._model),
             origin=origin,
+            cut=cut,
         )
         self._metadata.put(revision)
         return revision

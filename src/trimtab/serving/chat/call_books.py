@@ -48,6 +48,13 @@ class CallBooks:
             logger.error("prompt %s: no call is made: %s", turn.request.model, error)
             raise ChatRefused(503, f"the cost of this call cannot be booked: {error}", code="spend_unknown") from None
 
+    async def reserve_nothing(self, turn: Turn) -> Hold:
+        """Count a turn that makes no call in the rates of its token. Raises RateLimited, ChatRefused."""
+        try:
+            return await self._ledger.reserve(turn.caller, bound=0, purpose=turn.purpose, id=turn.id)
+        except StoreError as error:
+            raise ChatRefused(503, f"this turn cannot be booked: {error}", code="spend_unknown") from None
+
     def bound(self, work: VersionTurn, target: TargetSpec) -> int:
         """Return the most that a call can cost, in 1e-12 of the currency. Raises DataError without a price."""
         return cost_bound(target, self._now(), work.most_input, work.most_output, work.answers)

@@ -1,6 +1,7 @@
 """The routes of a gateway of prompts, as OpenAI's client libraries ask for them.
 
 POST /v1/chat/completions    a turn of a prompt, streamed or whole
+POST /v1/embeddings          vectors of texts, where `llm.passthrough` lets clients name a model of an endpoint
 GET  /v1/models              the prompts that the token may use
 GET  /v1/models/{model}      one of them
 """
@@ -14,6 +15,7 @@ import msgspec
 from trimtab.errors import nearest
 from trimtab.serving.chat.chat_errors import ChatRefused, encode_error, refusal
 from trimtab.serving.chat.chat_service import ChatService
+from trimtab.serving.chat.embeddings import EmbeddingRequest
 from trimtab.serving.endpoints import Answer, Call, Content, Description, Route
 
 _encode = msgspec.json.Encoder().encode
@@ -46,7 +48,11 @@ def routes(service: ChatService) -> list[Route]:
         ]
 
     async def models(call: Call) -> Answer:
-        return Answer(200, _encode({"object": "list", "data": [described(name) for name in opened(call)]}))
+        grant = service.grant(call, "chat")
+        direct = [] if grant is not None and grant.models else service.direct.names
+        data = [described(name) for name in opened(call)]
+        data += [{"id": name, "object": "model", "created": 0, "owned_by": name.partition("/")[0]} for name in direct]
+        return Answer(200, _encode({"object": "list", "data": data}))
 
     async def model(call: Call) -> Answer:
         name = call.params["model"]
@@ -72,6 +78,18 @@ def routes(service: ChatService) -> list[Route]:
             encode_error,
             "Answer a chat.",
             chat,
+            protocol="chat",
+            of_body=True,
+            is_timed=True,
+        ),
+        Route(
+            "POST",
+            "/v1/embeddings",
+            "embed",
+            service.embed,
+            encode_error,
+            "Return vectors of texts.",
+            Description(takes=[Content(EmbeddingRequest)], gives=[Content({"type": "object"})]),
             protocol="chat",
             of_body=True,
             is_timed=True,

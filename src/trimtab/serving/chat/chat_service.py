@@ -8,30 +8,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from trimtab.bundle.prompt_spec import TargetSpec
+from trimtab.bundle.prompt_spec import EndpointSpec, TargetSpec
 from trimtab.clock import to_micros
 from trimtab.llm.completion import Completion
-from trimtab.llm.money.spend_scopes import Caller
+from trimtab.llm.money.leases import Hold
+from trimtab.llm.money.spend_scopes import Caller, RateLimited
 from trimtab.llm.upstream.answer_stream import AnswerStream
-from trimtab.llm.upstream.upstream_client import Upstream
+from trimtab.llm.upstream.upstream_client import Embeddings, Upstream
 from trimtab.policy.llm.section_llm import Llm
-from trimtab.serving.chat.call_books import CallBooks
+from trimtab.serving.chat import turn_cache
+from trimtab.serving.chat.call_books import CallBooks, over_rate
 from trimtab.serving.chat.chat_errors import ChatRefused, refusal
 from trimtab.serving.chat.chat_request import ChatRequest, RequestRules, read_request
 from trimtab.serving.chat.chat_turn import Turn, VersionTurn
 from trimtab.serving.chat.conversations import HEADER, conversation_of, sticky_key
+from trimtab.serving.chat.direct_models import DirectModels
+from trimtab.serving.chat.embeddings import as_chat, completion_of, embedding_turn, encode_embeddings, read_embedding
+from trimtab.serving.chat.loaded_prompt import LoadedPrompt
 from trimtab.serving.chat.shadow_turns import DROPPED, ShadowTurns
 from trimtab.serving.chat.stream_relay import StreamRelay
 from trimtab.serving.chat.target_calls import Begun, TargetCalls
+from trimtab.serving.chat.turn_cache import TurnCache
 from trimtab.serving.chat.turn_log import TurnLog
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.core.routing import point
+from trimtab.serving.core.routing import ModelTable, point
 from trimtab.serving.endpoints import JSON, Access, Answer, Call, Write
 from trimtab.serving.orders import Grant
 from trimtab.serving.requests import Refused
@@ -53,7 +59,7 @@ _decode, _encode = msgspec.json.Decoder(dict[str, Any]).decode, msgspec.json.Enc
 
 
 class ChatService:
-    """Answers chats. Lives on one event loop."""
+    """Answers chats. Lives on one event loop. endpoints: that clients may name, where `llm.passthrough` lets them."""
 
     def __init__(
         self,
@@ -63,6 +69,7 @@ class ChatService:
         upstream: Upstream,
         books: CallBooks,
         log: TurnLog,
+        endpoints: Mapping[str, EndpointSpec] | None = None,
     ) -> None:
         self.gateway = gateway
         self._access = access
@@ -72,7 +79,9 @@ class ChatService:
         self._log = log
         self._calls = TargetCalls(upstream, books, llm, gateway.metrics.fall_back)
         self._rules = RequestRules(overrides=frozenset(llm.overrides), most_bytes=llm.limits.input)
+        self.direct = DirectModels((endpoints or {}) if llm.passthrough else {})
         self._total_s = llm.timeouts.total / MICROS["s"]
+        self._cache = TurnCache(llm.cache, log.keyed)
         self._shadows = ShadowTurns(
             self._shadow, gateway.metrics, sample=llm.shadow.sample, most=llm.shadow.queue, total_s=self._total_s
         )
@@ -95,12 +104,47 @@ class ChatService:
         try:
             grant = self.grant(call, "chat")
             rules = self._rules_of(grant)
-            request = await self.gateway.decoding.read(read_request, call.body, rules)
+            request = await self.gateway.decoding.read(
+                read_request, call.body, rules, passthrough=self._llm.passthrough
+            )
             turn = self._begin(call, request, grant)
-            return await (self._streamed(turn) if request.stream else self._whole(turn))
+            found = await self._cached(turn)
+            return found or await (self._streamed(turn) if request.stream else self._whole(turn))
         except Refused as refused:
-            self.gateway.metrics.refuse(refused.status)
-            return refusal(refused)
+            return self._refuse(refused)
+
+    async def embed(self, call: Call) -> Answer:
+        """Answer POST /v1/embeddings."""
+        try:
+            grant = self.grant(call, "embed")
+            request = await self.gateway.decoding.read(read_embedding, call.body, self._rules_of(grant).most_bytes)
+            chat = as_chat(request)
+            turn = self._begin(call, chat, grant, self.direct.table(request.model))
+            turn.versions.append(
+                embedding_turn(turn.variant, chat, cast(LoadedPrompt, turn.variant.bundle).prompt.target)
+            )
+
+            async def ask(target: TargetSpec, work: VersionTurn) -> Embeddings:
+                limits = self._llm.timeouts
+                return await self._upstream.embed(target, request.texts, timeouts=limits, attempts=1, **request.params)
+
+            try:
+                found, begun = await self._calls.first(turn, ask)
+                begun.work.completion = completion_of(found)
+                self._books.settle(begun.work, begun.target, begun.hold, begun.work.completion)
+                await self._finish(turn, answered=False)
+            except asyncio.CancelledError:
+                turn.gone = True
+                raise
+            finally:
+                await self._finish(turn, answered=True)
+            return Answer(200, encode_embeddings(request, found), JSON, self._books.headers(begun.hold))
+        except Refused as refused:
+            return self._refuse(refused)
+
+    def _refuse(self, refused: Refused) -> Answer:
+        self.gateway.metrics.refuse(refused.status)
+        return refusal(refused)
 
     async def close(self) -> None:
         """End what runs beside the answers, and book it."""
@@ -118,13 +162,17 @@ class ChatService:
         limits = None if grant is None else self._llm.token_limits.get(grant.limits)
         return self._rules if limits is None else msgspec.structs.replace(self._rules, most_bytes=limits.input)
 
-    def _begin(self, call: Call, request: ChatRequest, grant: Grant | None) -> Turn:
-        """Choose the version of a turn. Raises Refused."""
+    def _begin(self, call: Call, request: ChatRequest, grant: Grant | None, table: ModelTable | None = None) -> Turn:
+        """Choose the version of a turn. table: None: that of the model. Raises Refused."""
         self.check_open(grant, request.model)
         token = "" if grant is None else grant.name
-        table = self.gateway.table.model(request.model)
+        if table is None:
+            direct = self._llm.passthrough and "/" in request.model
+            table = self.direct.table(request.model) if direct else self.gateway.table.model(request.model)
         conversation = conversation_of(request, call.header(HEADER), token)
-        if request.version is None:
+        if not table.revision:
+            variant, route = table.champion, "direct"
+        elif request.version is None:
             key = sticky_key(request, conversation, token, self._llm.sticky)
             variant, route = table.variant_at(point(table.model, key)), "split"
         else:
@@ -156,6 +204,35 @@ class ChatService:
             ends=asyncio.get_running_loop().time() + self._total_s,
         )
 
+    # answers from the cache
+
+    async def _cached(self, turn: Turn) -> Answer | None:
+        """Return the answer to the very same request; None where it is not kept. Raises ChatRefused."""
+        if not self._llm.cache.enabled:
+            return None
+        work = turn.begin(turn.variant, self._llm.limits.output_tokens)
+        turn.cache_key = self._cache.key(turn, work)
+        found = self._cache.find(turn.cache_key)
+        if found is None:
+            return None
+        try:
+            hold = await self._books.reserve_nothing(turn)
+        except RateLimited as error:
+            raise over_rate(error) from None
+        work.cache_hit, work.completion = True, turn_cache.completion_of(found)
+        self._books.settle(work, work.target, hold, work.completion)
+        work.problem(work.completion)
+        await self._finish(turn, answered=False)
+        headers = [*self._headers(turn, hold), (b"x-trimtab-cache", b"hit")]
+        if not turn.request.stream:
+            return Answer(200, turn_cache.whole_body(turn, found), JSON, headers)
+
+        async def replay(write: Write) -> None:
+            for event in turn_cache.events(turn, found):
+                await write(event)
+
+        return Answer(200, b"", EVENTS, headers, replay)
+
     # whole answers
 
     async def _whole(self, turn: Turn) -> Answer:
@@ -178,7 +255,7 @@ class ChatService:
         else:
             await self._finish(turn, answered=False)
             body = {**_decode(completion.raw), "id": turn.id}
-            return Answer(200, _encode(body), JSON, self._headers(turn, begun))
+            return Answer(200, _encode(body), JSON, self._headers(turn, begun.hold))
         finally:
             await self._finish(turn, answered=True)
 
@@ -192,6 +269,7 @@ class ChatService:
             self._books.settle(work, begun.target, begun.hold, completion)
             problem = work.problem(completion)
             if not problem or invalid == "pass":
+                self._cache.put(turn.cache_key, work, completion)
                 return completion, begun
             if invalid == "fail" or retries == 0:
                 work.error = "invalid_output"
@@ -211,7 +289,7 @@ class ChatService:
             await self._finish(turn, answered=True)
             raise
         relay = StreamRelay(turn, begun, stream, self._settle, checks=self._llm.output.invalid != "pass")
-        headers = [*self._headers(turn, begun), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        headers = [*self._headers(turn, begun.hold), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         return Answer(200, b"", EVENTS, headers, partial(self._relay, relay))
 
     async def _open(self, target: TargetSpec, work: VersionTurn) -> AnswerStream:
@@ -246,6 +324,7 @@ class ChatService:
             relay.settled = True
             work, target, hold = relay.begun
             work.completion = relay.stream.completion
+            self._cache.put(relay.turn.cache_key, work, work.completion)
             self._books.settle(work, target, hold, work.completion)
 
     def _withdraw(self) -> None:
@@ -266,13 +345,13 @@ class ChatService:
 
     # both
 
-    def _headers(self, turn: Turn, begun: Begun) -> list[tuple[bytes, bytes]]:
+    def _headers(self, turn: Turn, hold: Hold) -> list[tuple[bytes, bytes]]:
         variant = turn.last.variant
         return [
             (b"x-trimtab-version", b"%d" % variant.bundle.version),
             (b"x-trimtab-revision", b"%d" % turn.table.revision),
             (b"x-trimtab-role", variant.role.encode()),
-            *self._books.headers(begun.hold),
+            *self._books.headers(hold),
         ]
 
     async def _finish(self, turn: Turn, *, answered: bool) -> None:

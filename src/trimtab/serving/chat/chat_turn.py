@@ -142,6 +142,8 @@ class Turn:
     ended: bool = False
     gone: bool = False
     """Whether its client has left."""
+    cache_key: str | None = None
+    """Under which its answer is kept; None: it is not."""
 
     @property
     def last(self) -> VersionTurn:

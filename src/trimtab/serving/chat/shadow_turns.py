@@ -83,6 +83,7 @@ class ShadowTurns:
                 versions=[],
                 ended=False,
                 gone=False,
+                cache_key=None,
             )
             try:
                 await self._answer(shadow)

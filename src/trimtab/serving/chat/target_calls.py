@@ -22,6 +22,7 @@ from trimtab.serving.chat.call_books import CallBooks, over_budget, over_rate
 from trimtab.serving.chat.chat_errors import ChatRefused
 from trimtab.serving.chat.chat_turn import Turn, UpstreamCall, VersionTurn
 from trimtab.serving.core.routing import Variant
+from trimtab.units import MICROS
 
 STATUSES = {"timeout": 504, "429": 429, "connect": 502, "5xx": 502, "4xx": 502, "cut": 502}
 """Kind of failure -> status for the client."""
@@ -35,6 +36,8 @@ SAID = {
     "4xx": "refused the request",
     "cut": "broke its answer off",
 }
+BUSY_S = 0.05
+"""Pause before a busy endpoint is tried again."""
 F = TypeVar("F")
 
 logger = logging.getLogger(__name__)
@@ -98,12 +101,13 @@ class TargetCalls:
         """Return what the first target of a version gives, or why none did. Raises ChatRefused when none may try."""
         failure: ChatRefused | None = None
         only_free = False
-        for target in (work.prompt.prompt.target, *work.prompt.prompt.fallbacks):
+        targets = (work.prompt.prompt.target, *work.prompt.prompt.fallbacks)
+        for target in targets:
             if only_free and self._books.bound(work, target):
                 continue
             for attempt in range(self._llm.retry.attempts):
                 try:
-                    hold = await self._books.reserve(turn, work, target)
+                    hold = await self._reserve(turn, work, target, waits=target is targets[-1])
                 except BudgetExceeded as error:
                     failure, work.error = over_budget(error), "budget_exceeded"
                     only_free = error.when_spent == "fallback"
@@ -141,6 +145,23 @@ class TargetCalls:
             if self._left(turn) <= 0:
                 break
         return None, failure
+
+    async def _reserve(self, turn: Turn, work: VersionTurn, target: TargetSpec, *, waits: bool) -> Hold:
+        """Hold the most that a call can cost.
+
+        waits: for an endpoint that has as many calls at once as it takes, as long as for a first token. Raises what
+        `CallBooks.reserve` does.
+        """
+        loop = asyncio.get_running_loop()
+        until = min(turn.ends, loop.time() + self._llm.timeouts.first_token / MICROS["s"])
+        while True:
+            try:
+                return await self._books.reserve(turn, work, target)
+            except RateLimited as error:
+                is_busy = error.scope.startswith("endpoint:") and error.scope.endswith("/calls")
+                if not (waits and is_busy) or loop.time() >= until:
+                    raise
+                await asyncio.sleep(BUSY_S)
 
     async def _timed(
         self, turn: Turn, target: TargetSpec, work: VersionTurn, ask: Callable[[TargetSpec, VersionTurn], Awaitable[F]]

@@ -42,6 +42,10 @@ class TurnLog:
         """Return an id of a turn, by which its tenant alone may send feedback."""
         return self._redactor.key.turn_id(tenant)
 
+    def keyed(self, text: str) -> str:
+        """Return the keyed hash of a text."""
+        return self._redactor.key.of_text(text)
+
     def hashed(self, kind: str, name: str) -> str:
         """Return the keyed hash of a user or a conversation, which is all that is kept of its name."""
         return self._redactor.key.of_name(kind, name)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import uvloop
 
-from kit.loopback import QUEUES
+from kit.loopback import QUEUES, endpoint
 from trimtab.bundle.prompt_spec import (
     PROMPT_FILE,
     TURN_FEATURES,
@@ -28,6 +28,7 @@ from trimtab.bundle.prompt_spec import (
 )
 from trimtab.bundle.spec import Spec
 from trimtab.clock import SystemClock
+from trimtab.llm.loopback.loopback_server import EMBEDDING
 from trimtab.llm.loopback.starting import OpenLoopback, running
 from trimtab.llm.money.spend_ledger import Ledger
 from trimtab.llm.money.spend_rules import spend_rules
@@ -181,6 +182,7 @@ async def chatting(chat: Chatting) -> AsyncIterator[Chatting]:
         Upstream(chat.llm.timeouts, chat.llm.retry),
         CallBooks(ledger, clock),
         TurnLog(chat.gateway, log, redactor, chat.llm.store),
+        {"main": endpoint(chat.loopback.url, prices=dict.fromkeys(("echo", EMBEDDING), (PRICE,)))},
     )
     application = Application(
         chat.gateway, routes(chat.service), access=access, observer=Observer(chat.gateway.metrics, chat.traces)
