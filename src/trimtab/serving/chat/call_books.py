@@ -48,10 +48,12 @@ class CallBooks:
             logger.error("prompt %s: no call is made: %s", turn.request.model, error)
             raise ChatRefused(503, f"the cost of this call cannot be booked: {error}", code="spend_unknown") from None
 
-    async def reserve_nothing(self, turn: Turn) -> Hold:
-        """Count a turn that makes no call in the rates of its token. Raises RateLimited, ChatRefused."""
+    async def book_nothing(self, turn: Turn) -> Hold:
+        """Book a turn that makes no call: it counts in the rates of its token. Raises RateLimited, ChatRefused."""
         try:
-            return await self._ledger.reserve(turn.caller, bound=0, purpose=turn.purpose, id=turn.id)
+            hold = await self._ledger.reserve(turn.caller, bound=0, purpose=turn.purpose, id=turn.id)
+            self._ledger.settle(hold, 0, "reported")
+            return hold
         except StoreError as error:
             raise ChatRefused(503, f"this turn cannot be booked: {error}", code="spend_unknown") from None
 

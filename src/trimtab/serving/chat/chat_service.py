@@ -216,11 +216,11 @@ class ChatService:
         if found is None:
             return None
         try:
-            hold = await self._books.reserve_nothing(turn)
+            hold = await self._books.book_nothing(turn)
         except RateLimited as error:
             raise over_rate(error) from None
         work.cache_hit, work.completion = True, turn_cache.completion_of(found)
-        self._books.settle(work, work.target, hold, work.completion)
+        work.usage = work.completion.usage
         work.problem(work.completion)
         await self._finish(turn, answered=False)
         headers = [*self._headers(turn, hold), (b"x-trimtab-cache", b"hit")]
