@@ -24,6 +24,7 @@ from trimtab.app.project.locks import LOOP, holder
 from trimtab.app.project.project import Project, check_columns, late_sources
 from trimtab.app.project.requirements import missing_packages, require_trainer
 from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.reports.prompt_checks import check_endpoint, check_examples
 from trimtab.app.reports.store_checks import look_inside
 from trimtab.app.rollout.in_service import stale_views
 from trimtab.app.stages.ingesting import access
@@ -113,13 +114,18 @@ def _is_wrong(error: TrimtabError) -> bool:
 
 
 def _foreseen(workspace: Workspace) -> Iterator[Finding]:
-    """Look at what verbs would find out later: schemas, trainers, packages."""
+    """Look at what verbs would find out later: schemas, trainers, packages, keys of endpoints, examples of prompts."""
     project = workspace.project
     for table, check in project.policy.checks.tables.items():
         if check.schema_ is not None:
             yield _try(f"checks {table}", partial(_schema, check.schema_, project.folder, table))
     for model in project.definitions.models.values():
         yield _try(f"trainer {model.name}", partial(_trainer, project, model))
+    for endpoint in project.definitions.endpoints.values():
+        yield _try(f"endpoint {endpoint.name}", partial(check_endpoint, endpoint))
+    for prompt in project.definitions.prompts.values():
+        for run in prompt.evals:
+            yield _try(f"set {run.set.name}", partial(check_examples, project, prompt, run.set))
     for problem in missing_packages(project, workspace.environment):
         yield Finding("packages", "fail", problem, wrong=True)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kit.prompt_project import DEFINITIONS as DEFINITIONS_OF_A_PROMPT
+from kit.prompt_project import write_prompt_project
 from trimtab.app.project.locks import only_loop
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.doctor import Finding, examine, next_step
@@ -150,3 +152,24 @@ def test_the_next_step_is_the_remedy_of_the_worst_finding() -> None:
     assert next_step([Finding("c", "fail", "bad")]).endswith("what is said of c")
     assert next_step([fine, off]) == "trimtab up"
     assert next_step([fine, Finding("gateway", "ok", "runs at http://127.0.0.1:1 (process 1)")]) == "trimtab status"
+
+
+def test_keys_of_endpoints_and_examples_of_prompts_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_prompt_project(tmp_path)
+    assert found(folder, "endpoint local").text == "a stand-in for a language model on this machine"
+    assert found(folder, "set tickets").text == "60 examples"
+    cloud = DEFINITIONS_OF_A_PROMPT.replace('"loopback"', '"http://127.0.0.1:1/v1", key="DESK_KEY"')
+    write_prompt_project(folder, definitions=cloud)
+    assert "the environment variable DESK_KEY is not set" in found(folder, "endpoint local").text
+    monkeypatch.setenv("DESK_KEY", "s3cret")
+    assert found(folder, "endpoint local").text == "http://127.0.0.1:1/v1, key DESK_KEY"
+    (folder / "evals" / "tickets.jsonl").write_text(
+        '{"ticket": "%s", "expected": "a", "language": "en"}\n' % ("x" * 401)
+    )
+    finding = found(folder, "set tickets")
+    assert (finding.verdict, finding.text) == (
+        "fail",
+        "evals/tickets.jsonl:1: the variable 'ticket' has 401 characters; at most 400 are allowed",
+    )
