@@ -134,7 +134,9 @@ def register_prompt(
         sign(folder, key.expanduser())
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
     published = workspace.artifacts.open(path)
-    endpoint = [endpoint_version(workspace, each.endpoint) for each in (spec.target, *spec.fallbacks)][0]
+    endpoint = endpoint_version(workspace, spec.target.endpoint)
+    for other in spec.fallbacks:
+        endpoint_version(workspace, other.endpoint)
     restore_registry(workspace, run.model)
     tags = {"trimtab.gates": report.verdict, "trimtab.kind": "prompt"}
     version = open_registry(workspace).register(run.model, run, published.as_uri(), digest, run.key, tags=tags)
