@@ -29,7 +29,7 @@ from trimtab.policy.environments import LOCAL, NAME, Environment, shares_records
 from trimtab.policy.feature_values import Features
 from trimtab.policy.gates import Gates
 from trimtab.policy.gateway_section import Console, Serving
-from trimtab.policy.llm.section_llm import Llm
+from trimtab.policy.llm.section_llm import METRICS, Llm
 from trimtab.policy.policy_kpis import PolicyKpi
 from trimtab.policy.rollout import Rollout
 from trimtab.policy.search import Search
@@ -228,6 +228,11 @@ class Policy(Section):
                 f"promote.by: judge compares a shadow, turn by turn, and rollout.strategy is {strategy}: in a split "
                 "the same users come back window after window, which promotes what is no better. Write rollout: "
                 "{ strategy: shadow }, or by: feedback"
+            )
+        if by == "judge" and llm.promote.metric in METRICS:
+            raise ValueError(
+                f"promote.metric: users say {llm.promote.metric} of answers that they get, and by: judge compares a "
+                "shadow, whose answers reach no user. Write metric: judge:NAME"
             )
         if by == "feedback" and strategy == "shadow":
             raise ValueError(

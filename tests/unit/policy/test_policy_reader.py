@@ -212,6 +212,7 @@ def test_a_key_that_yaml_takes_for_a_truth_value_is_text() -> None:
         ("champion-challenger", "by: judge", "compares a shadow"),
         ("canary", "by: judge", "rollout.strategy is canary"),
         ("shadow", "by: feedback", "whose answers reach no user"),
+        ("shadow", "by: judge, metric: edited", "Write metric: judge:NAME"),
         ("shadow", "metric: thumb_down", "Did you mean 'thumbs_down'?"),
         ("shadow", "metric: 'judge:polite@3'", "judge:NAME or human:NAME"),
     ],

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from trimtab.app.llm.judge_standing import judge_standing
 from trimtab.app.llm.split_evidence import LiveEvidence, Pairing, crude_ratio, in_words, weigh
 from trimtab.app.llm.split_traffic import Conversation, SplitTraffic
 from trimtab.app.project.workspace import Workspace
@@ -20,7 +21,7 @@ from trimtab.app.rollout.aliases import follow
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.clock import from_micros, to_micros
 from trimtab.control.holds import event_time, hold_reason
-from trimtab.errors import ActionError, Conflict
+from trimtab.errors import ActionError, Conflict, nearest
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import Comparison
 from trimtab.records.serving import Revision
@@ -207,6 +208,9 @@ class LiveComparisons:
         """Promote or take back what a comparison has decided on; what serves may have changed meanwhile."""
         metadata, model = self._workspace.metadata, decided.model
         promotes = decided.verdict == "promote"
+        if why := self._not_calibrated(policy):
+            self._tell(decided, f"its verdict, {decided.verdict}, changes nothing: {why}")
+            return
         if promotes:
             if policy.rollout.strategy == "canary":
                 return  # its steps and the guard decide
@@ -218,12 +222,27 @@ class LiveComparisons:
         try:
             revision = change(cause=cause, reason=decided.reason, by="trimtab", judged=decided.version)
         except (ActionError, Conflict) as error:  # something else came to serve meanwhile: the next step looks again
-            if self._failed.get(decided.id) != str(error):
-                self._failed[decided.id] = str(error)
-                log.warning("%s: %s", decided.id, error)
+            self._tell(decided, str(error))
             return
         log.info("prompt %s: %s by revision %d: %s", model, revision.action, revision.number, decided.reason)
         self._aliases(lambda: self._workspace, model)
+
+    def _not_calibrated(self, policy: Policy) -> str:
+        """Return why the judge whose verdicts count may inform only; empty where it may decide, or none judges."""
+        kind, _, name = policy.llm.promote.metric.partition(":")
+        if kind != "judge":
+            return ""
+        judges = self._workspace.project.definitions.judges
+        if name not in judges:
+            return f"definitions.py has no judge '{name}' (llm.promote.metric).{nearest(name, judges)}"
+        refused = judge_standing(self._workspace, judges[name]).refused
+        return f"judge '{name}' may not decide: {refused}" if refused else ""
+
+    def _tell(self, decided: Comparison, why: str) -> None:
+        """Log once why a verdict could not be acted on."""
+        if self._failed.get(decided.id) != why:
+            self._failed[decided.id] = why
+            log.warning("%s: %s", decided.id, why)
 
 
 def split_pairing(revisions: Sequence[Revision]) -> Pairing | None:

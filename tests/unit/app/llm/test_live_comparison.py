@@ -21,6 +21,7 @@ from trimtab.app.reports.version_comparison import compare_versions
 from trimtab.clock import ManualClock, to_micros
 from trimtab.control.holds import set_freeze
 from trimtab.errors import StageError
+from trimtab.records.llm import JudgeCalibration
 from trimtab.records.monitoring import Comparison, WindowReport
 from trimtab.records.serving import Assignment, Revision
 from trimtab.testing.judged import DAY, FIRST, bundle_record
@@ -31,6 +32,7 @@ DEFINITIONS = """
 import trimtab as tt
 
 model = tt.Endpoint("local", url="loopback", prices={"classifier": tt.Price(input=0.1, output=0.2)})
+polite = tt.Judge("polite", endpoint=model, model="judge", rubric="It is polite.")
 triage = tt.Prompt("triage", file="triage.md", endpoint=model, model="classifier")
 """
 TEMPLATE = "# system\nSort the ticket.\n# user\n{{ ticket }}\n"
@@ -76,7 +78,7 @@ class Traffic:
     def __init__(self, workspace: Workspace, *, share: float, revision: int = 1, seed: int = 0, gap: int = HOUR // 60):
         self.workspace, self.share, self.revision, self.gap = workspace, share, revision, gap
         self.random = np.random.default_rng(seed)
-        self.count, self.log = 0, workspace.predictions
+        self.count, self.log, self.name = 0, workspace.predictions, "thumbs"
 
     def run(self, conversations: int, rates: tuple[float, float], *, users: int = 0, **changed: Any) -> None:
         """rates: of bad conversations, of champion and challenger. users: who return; 0 for none."""
@@ -119,7 +121,7 @@ class Traffic:
                 label=[label] * many,
                 known_at=at,
                 received_at=at,
-                name=["thumbs"] * many,
+                name=[self.name] * many,
                 source=["user"] * many,
                 rater=["x"] * many,
             )
@@ -309,6 +311,45 @@ def test_a_canary_is_promoted_by_its_steps(tmp_path: Path) -> None:
     Traffic(workspace, share=0.5).run(2_500, (0.10, 0.03))
     assert step(workspace)[-1].verdict == "promote"
     assert newest(workspace).number == 1
+
+
+def test_a_judge_that_was_not_compared_with_people_informs_and_decides_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = open_project(tmp_path / "p", "{ promote: { metric: 'judge:polite', smallest_effect: 0 } }")
+    split(workspace, 1, 0.5)
+    traffic, live = Traffic(workspace, share=0.5), comparisons(workspace)
+    traffic.name = "judge:polite@1"
+    traffic.run(2_500, (0.10, 0.04))
+    assert step(workspace, live)[-1].verdict == "promote"
+    step(workspace, live)
+    assert newest(workspace).number == 1
+    (said,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "judge 'polite' may not decide: it was not compared with people" in said
+    polite = workspace.project.definitions.judges["polite"]
+    workspace.metadata.put(
+        JudgeCalibration(
+            id="polite@x/y",
+            created_at=FIRST,
+            judge="polite",
+            version=polite.version,
+            labels="y",
+            n=200,
+            agreement=0.9,
+            constant_agreement=0.6,
+            kappa=0.8,
+            kappa_low=0.7,
+            kappa_high=0.9,
+            sensitivity=0.9,
+            specificity=0.9,
+            flips=0.0,
+            length_slope=0.0,
+            allowed=True,
+            reason="",
+        )
+    )
+    step(workspace, live)
+    assert newest(workspace).action == "promote"
 
 
 def test_another_comparison_of_the_same_versions_begins_anew(ws: Workspace) -> None:
