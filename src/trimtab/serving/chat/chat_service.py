@@ -47,6 +47,7 @@ EVENTS = b"text/event-stream; charset=utf-8"
 PING_S = 15.0
 """A stream that is silent for so long gets a comment."""
 LOOK_S = 1.0
+TIDY_S = 60.0
 DRAIN_S = 30.0
 """How long an answer is read on after its client has left, where `llm.disconnect` is drain."""
 CLOSING_S = 5.0
@@ -335,10 +336,14 @@ class ChatService:
                 relay.withdraw()
 
     async def _tick(self) -> None:
-        """Send a comment to clients whose stream is silent."""
+        """Send a comment to clients whose stream is silent, and let old text get into the tables, which delete it."""
+        tidy_at = 0.0
         while True:
             await asyncio.sleep(LOOK_S)
             now = asyncio.get_running_loop().time()
+            if now >= tidy_at:
+                tidy_at = now + TIDY_S
+                self._later(asyncio.to_thread(self._log.end_old_segments))
             for relay in list(self._relays):
                 if not relay.writing and now - relay.wrote_at >= PING_S:
                     self._later(relay.ping())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from trimtab.bundle.prompt_spec import TURN_FEATURES, TURN_NUMBERS
 from trimtab.clock import to_micros
+from trimtab.errors import StoreError
 from trimtab.llm.completion import Completion, Usage
 from trimtab.llm.redaction.content_rows import content_columns, texts_of
 from trimtab.llm.redaction.redactor import Redactor
@@ -20,6 +22,8 @@ from trimtab.serving.chat.turn_trace import note_turn
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.telemetry.traces import current
 from trimtab.stores.predictions.contract import Predictions
+
+logger = logging.getLogger(__name__)
 
 MAX_INT32 = 2**31 - 1
 INLINE_CHARS = 4096
@@ -45,6 +49,13 @@ class TurnLog:
     def keyed(self, text: str) -> str:
         """Return the keyed hash of a text."""
         return self._redactor.key.of_text(text)
+
+    def end_old_segments(self) -> None:
+        """End segments that have reached their age, also where no turn comes: compaction deletes text of ended ones."""
+        try:
+            self._predictions.sync()
+        except StoreError as error:
+            logger.error("%s", error)
 
     def hashed(self, kind: str, name: str) -> str:
         """Return the keyed hash of a user or a conversation, which is all that is kept of its name."""
