@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-KEPT = 10_000
-"""Requests whose details are kept; totals count all."""
+KEPT, KEPT_BYTES = 10_000, 64 * 2**20
+"""Requests whose details are kept, and most bytes of their bodies; totals count all."""
 
 
 class BilledCall(msgspec.Struct, kw_only=True):
@@ -64,20 +64,24 @@ class Bill:
     """All requests of one provider. The server's thread writes it; other threads may read."""
 
     def __init__(self) -> None:
-        self._calls: deque[BilledCall] = deque(maxlen=KEPT)
+        self._calls: deque[tuple[BilledCall, int]] = deque()
+        self._bytes = 0
         self.totals = BillTotals()
         self.begun = 0
 
     @property
     def calls(self) -> list[BilledCall]:
-        """The newest KEPT requests, oldest first."""
-        return list(self._calls)
+        """The newest requests, oldest first."""
+        return [call for call, _ in list(self._calls)]
 
-    def begin(self, path: str, headers: Mapping[str, str], at: float) -> BilledCall:
-        """Note a request."""
+    def begin(self, path: str, headers: Mapping[str, str], at: float, size: int) -> BilledCall:
+        """Note a request. size: of its body."""
         found = BilledCall(number=self.begun, at=at, path=path, headers=headers)
         self.begun += 1
-        self._calls.append(found)
+        self._calls.append((found, size))
+        self._bytes += size
+        while len(self._calls) > KEPT or (self._bytes > KEPT_BYTES and len(self._calls) > 1):
+            self._bytes -= self._calls.popleft()[1]
         return found
 
     def end(self, call: BilledCall, at: float) -> None:
@@ -93,4 +97,5 @@ class Bill:
     def clear(self) -> None:
         """Begin a new bill."""
         self._calls.clear()
+        self._bytes = 0
         self.totals = BillTotals()

@@ -160,7 +160,7 @@ class _ServerConnection(asyncio.Protocol):
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "loopback"} for name in names]
             await self._send_json(200, {"object": "list", "data": models})
             return
-        call = self._call = provider.bill.begin(path, self._headers, provider.seconds)
+        call = self._call = provider.bill.begin(path, self._headers, provider.seconds, len(raw))
         headers: Mapping[str, str] = {}
         try:
             body = _decoded(raw)

@@ -14,6 +14,7 @@ import pytest
 from kit.loopback import QUEUES, asked, endpoint, loopback
 from kit.waiting import wait_for
 from trimtab.llm.loopback.fault_modes import Faults, parse_faults
+from trimtab.llm.loopback.loopback_bill import KEPT_BYTES, Bill
 from trimtab.llm.loopback.starting import ANNOUNCED, OpenLoopback, RunningLoopback, announced, resolved, running
 from trimtab.llm.loopback.word_pieces import pieces_of
 
@@ -137,6 +138,14 @@ def test_the_bill_can_be_fetched_and_cleared(loopback: OpenLoopback) -> None:
     connection.request("DELETE", "/loopback/bill")
     assert json.loads(connection.getresponse().read())["calls"] == []
     connection.close()
+
+
+def test_a_bill_keeps_the_newest_requests_within_its_bytes_and_counts_all() -> None:
+    bill = Bill()
+    for number in range(5):
+        bill.end(bill.begin(f"/{number}", {}, 0.0, KEPT_BYTES // 2), 0.0)
+    assert [call.path for call in bill.calls] == ["/3", "/4"]
+    assert bill.totals.requests == 5
 
 
 def test_flaky_answers_differ_between_calls_and_drift_begins_after_some_calls(loopback: OpenLoopback) -> None:
