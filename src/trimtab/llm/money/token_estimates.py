@@ -35,10 +35,12 @@ class RunningMedian:
 
 
 class BytesPerToken:
-    """What one model of one endpoint has reported. Input and output apart; hidden reasoning is in the output."""
+    """What a model, or a whole endpoint, has reported. Input and output apart; hidden reasoning is in the output."""
 
-    def __init__(self) -> None:
+    def __init__(self, wider: BytesPerToken | None = None) -> None:
+        """wider: of the endpoint, which stands in for a model that has reported too little. It learns, too."""
         self._input, self._output = RunningMedian(), RunningMedian()
+        self._wider = wider
 
     def learn(self, sent: int, received: int, usage: Usage) -> None:
         """Take a reported turn in: its bytes; its tokens with cached ones in the input, reasoning in the output."""
@@ -46,13 +48,15 @@ class BytesPerToken:
             self._input.add(sent / usage.input)
         if received and usage.output:
             self._output.add(received / usage.output)
+        if self._wider is not None:
+            self._wider.learn(sent, received, usage)
 
     def estimate(self, sent: int, received: int) -> Usage:
         """Return the tokens of a turn that was not reported: at least one where there are bytes."""
-        return Usage(
-            input=_tokens(sent, self._input.value), output=_tokens(received, self._output.value), kind="estimated"
-        )
+        ratios = self._ratios()
+        read, written = (-int(-size // ratio) for size, ratio in zip((sent, received), ratios, strict=True))
+        return Usage(input=read, output=written, kind="estimated")
 
-
-def _tokens(size: int, ratio: float | None) -> int:
-    return -int(-size // (ratio or FIRST))
+    def _ratios(self) -> tuple[float, float]:
+        read, written = self._wider._ratios() if self._wider is not None else (FIRST, FIRST)
+        return self._input.value or read, self._output.value or written

@@ -93,10 +93,11 @@ def cost_of(usage: Usage, price: PriceSpec, endpoint: EndpointSpec) -> TurnCost:
 
 
 class CostMeter:
-    """Prices turns, and learns for each endpoint and model how many bytes a token has. Not shared between threads."""
+    """Prices turns, and learns of endpoints and models how many bytes a token has. Not shared between threads."""
 
     def __init__(self) -> None:
-        self._ratios: dict[tuple[str, str], BytesPerToken] = {}
+        self._endpoints: dict[str, BytesPerToken] = {}
+        self._models: dict[tuple[str, str], BytesPerToken] = {}
 
     def turn(
         self, target: TargetSpec, at: datetime, usage: Usage | None, *, sent: int, received: int, counted: bool = False
@@ -115,7 +116,10 @@ class CostMeter:
             DataError: the model has no price.
         """
         price, endpoint = price_at(target, at), target.endpoint
-        ratios = self._ratios.setdefault((endpoint.name, target.model), BytesPerToken())
+        ratios = self._models.get((endpoint.name, target.model))
+        if ratios is None:
+            wider = self._endpoints.setdefault(endpoint.name, BytesPerToken())
+            ratios = self._models[endpoint.name, target.model] = BytesPerToken(wider)
         guess = ratios.estimate(sent, received)
         if usage is None:
             return cost_of(guess, price, PLAIN)

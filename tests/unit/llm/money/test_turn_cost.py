@@ -108,6 +108,17 @@ def test_a_silent_turn_is_estimated_and_never_free() -> None:
     )
 
 
+def test_a_model_that_is_always_silent_is_estimated_by_what_others_of_its_endpoint_report() -> None:
+    meter, silent = CostMeter(), TargetSpec(endpoint=endpoint(prices={"mute": (PRICE,)}), model="mute")
+    for number in range(100):
+        assert meter.turn(silent, NOW, None, sent=300, received=0).usage.input == 100, number
+        meter.turn(target(), NOW, Usage(input=50, output=60), sent=300, received=30)
+    assert meter.turn(silent, NOW, None, sent=600, received=30).usage.output == 60
+    for _ in range(100):
+        meter.turn(silent, NOW, Usage(input=10, output=1), sent=10, received=1)
+    assert meter.turn(silent, NOW, None, sent=600, received=30).usage.input == 600
+
+
 def test_a_part_that_is_not_reported_is_estimated() -> None:
     found = CostMeter().turn(target(), NOW, Usage(input=70, output=0), sent=300, received=30)
     assert (found.usage.kind, found.usage.input, found.usage.output) == ("estimated", 70, 10)
