@@ -42,6 +42,7 @@ from trimtab.records.training import Bundle
 CALLERS, WORKERS = 200, 4
 LIMIT = 0.5
 """Money; a call costs about 0.01."""
+KILLED_LIMIT = 2.0
 INPUT, OUTPUT, CACHED = 50.0, 200.0, 5.0
 """Money for a million tokens."""
 PICO = 10**12
@@ -235,11 +236,11 @@ async def _spend(url: str, model: str) -> tuple[int, int]:
     return answered, refused
 
 
-def _row(name: str, billed: int, answered: int, more: str = "") -> None:
-    over = max(0.0, billed / PICO - LIMIT)
+def _row(name: str, limit: float, billed: int, answered: int, more: str = "") -> None:
+    over = max(0.0, billed / PICO / limit - 1)
     print(
-        f"  {name:<10} limit {LIMIT:.2f}   billed {billed / PICO:.4f} ({billed / PICO / LIMIT:.1%})   "
-        f"overshoot {over / LIMIT:.1%}   {answered:,} answers{more}",
+        f"  {name:<10} limit {limit:.2f}   billed {billed / PICO:.4f} ({billed / PICO / limit:.1%})   "
+        f"overshoot {over:.1%}   {answered:,} answers{more}",
         flush=True,
     )
 
@@ -253,7 +254,7 @@ def limit(*, alone: bool) -> bool:
             gateway.stop()
             booked = _project(gateway)
         billed = sum(map(price, provider.bill.calls))
-        _row("trimtab", billed, answered, f", {WORKERS} workers, ledger - bill = {booked - billed:+,} of 1e-12")
+        _row("trimtab", LIMIT, billed, answered, f", {WORKERS} workers, ledger - bill = {booked - billed:+,} of 1e-12")
         good = billed <= LIMIT * PICO and booked == billed
         provider.bill.clear()
         if alone:
@@ -265,7 +266,7 @@ def limit(*, alone: bool) -> bool:
             log = Path(folder) / "costs"
             with litellm(provider, log, budget=LIMIT) as url:
                 answered, _ = asyncio.run(_spend(url, "slow"))
-            _row("litellm", sum(map(price, provider.bill.calls)), answered, ", 1 worker, budget of a deployment")
+            _row("litellm", LIMIT, sum(map(price, provider.bill.calls)), answered, ", 1 worker, budget of a deployment")
     return good
 
 
@@ -273,14 +274,18 @@ def killed(*, alone: bool) -> bool:
     """The same with workers that are killed while they answer."""
     print(f"The same, and two of {WORKERS} workers are killed", flush=True)
     with running() as provider:
-        with trimtab(provider, workers=WORKERS, budgets={"project": {"limit": f"{LIMIT}/month"}}) as (url, gateway):
+        with trimtab(provider, workers=WORKERS, budgets={"project": {"limit": f"{KILLED_LIMIT}/month"}}) as (
+            url,
+            gateway,
+        ):
             assert gateway.process is not None
             supervisor = psutil.Process(gateway.process.pid)
 
             async def spend_and_kill() -> tuple[int, int]:
                 spending = asyncio.create_task(_spend(url, "slow"))
-                for _ in range(2):
-                    await asyncio.sleep(1.5)
+                for answers in (20, 80):
+                    while provider.bill.totals.answered < answers:
+                        await asyncio.sleep(0.02)
                     workers = [each for each in supervisor.children() if "chat_program" in " ".join(each.cmdline())]
                     workers[0].send_signal(signal.SIGKILL)
                 return await spending
@@ -294,9 +299,9 @@ def killed(*, alone: bool) -> bool:
             store.close()
             booked = _project(gateway)
         billed = sum(map(price, provider.bill.calls))
-        _row("trimtab", billed, answered, f", {turns} turns assumed at {assumed / PICO:.4f}")
+        _row("trimtab", KILLED_LIMIT, billed, answered, f", {turns} turns assumed at {assumed / PICO:.4f}")
         print(f"             ledger {(booked - assumed) / PICO:.6f}, with assumed turns {booked / PICO:.6f}")
-    return billed <= LIMIT * PICO and booked <= LIMIT * PICO and booked - assumed <= billed <= booked
+    return billed <= KILLED_LIMIT * PICO and booked <= KILLED_LIMIT * PICO and booked - assumed <= billed <= booked
 
 
 def _project(gateway: PromptGateway) -> int:
