@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from kit.commands import typed
+from kit.consoles import browser
 from kit.triage_project import GOOD, HARMFUL, write_text, write_triage
 from trimtab.app.project.workspace import open_workspace
 from trimtab.records.gate_reports import GateReport
@@ -58,6 +60,38 @@ def test_the_first_version_serves_and_a_harmful_edit_is_refused_with_its_interva
     bundle = latest(workspace.metadata, Bundle, model="triage")
     assert bundle is not None
     assert (bundle.kind, bundle.prompt_hash) == ("prompt", runs[1].model_hash)
+
+    pages = browser(workspace)
+    assert f'href="/experiments/{runs[0].id}/evaluation"' in pages.get(f"/experiments/{runs[0].id}").text
+    shown = pages.get(f"/experiments/{runs[0].id}/evaluation")
+    assert shown.status_code == 200
+    assert "Worse than before" in shown.text
+    made_again = typed("reproduce", runs[0].id, "--project", project, check=False)
+    assert made_again.returncode == 2
+    assert "is the evaluation of a prompt" in made_again.stderr
+
+
+def test_answers_cannot_write_into_the_page(project: Path) -> None:
+    hostile = {"ticket": "<script>alert(1)</script> invoice", "queue": "<b>billing</b>", "lang": "en"}
+    (project / "evals" / "tickets.jsonl").write_text(json.dumps(hostile) + "\n", encoding="utf-8")
+    page = project / "page.html"
+    typed("eval", "--project", project, "--html", page, check=False)
+    text = page.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script>" not in text
+    assert "<b>billing" not in text
+
+
+def test_the_example_runs_without_key_and_network_and_refuses_its_harmful_version(tmp_path: Path) -> None:
+    folder = tmp_path / "desk"
+    typed("init", "llm", "--into", folder)
+    assert "deploy triage/1" in typed("run", "--project", folder).stdout
+    prompts = folder / "prompts"
+    (prompts / "triage.md").write_text((prompts / "triage_worse.md").read_text(encoding="utf-8"), encoding="utf-8")
+    refused = typed("run", "--project", folder, check=False)
+    assert refused.returncode == 1
+    interval = r"of triage/1 on 300 items in \d+ clusters, -\d+\.\d points \(-.* to -.*\); it is worse"
+    assert re.search(interval, refused.stderr)
 
 
 def test_an_edit_that_changes_no_answer_passes_and_becomes_what_the_strategy_says(project: Path) -> None:

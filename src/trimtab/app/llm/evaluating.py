@@ -19,6 +19,7 @@ from trimtab.app.llm.evaluation_plan import (
     tolerated_loss,
 )
 from trimtab.app.llm.judge_standing import judge_standings
+from trimtab.app.llm.kept_evaluations import evaluation_of
 from trimtab.app.llm.paid_calls import detecting, with_budget
 from trimtab.app.llm.prompt_versions import current_spec, load_prompt
 from trimtab.app.project.workspace import Workspace
@@ -35,7 +36,7 @@ from trimtab.llm.chat_body import chat_body
 from trimtab.llm.chat_messages import render
 from trimtab.llm.evaluate.buying import Buyer
 from trimtab.llm.evaluate.items import ITEMS_FILE, read_items
-from trimtab.llm.evaluate.results import CANDIDATE, Evaluation, Side, read_evaluation
+from trimtab.llm.evaluate.results import CANDIDATE, Evaluation, Side
 from trimtab.llm.evaluate.runner import Contestant, Course, Part, Request, Runner
 from trimtab.llm.prompt_assembly import target_spec
 from trimtab.records.gate_reports import GateResult
@@ -47,8 +48,6 @@ FILES = "files"
 """How the version is named that the project has now."""
 CACHE = "evaluations"
 """Folder of answers that were bought, in that of the environment."""
-KEPT = "evaluations/{prompt}/{run}"
-"""Name of an evaluation in the artifact store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,18 +267,6 @@ def version_named(workspace: Workspace, prompt: str, given: str) -> Version:
         valid = [FILES, *(str(each.version) for each in bundles)]
         raise UsageError(f"prompt '{prompt}' has no version '{given}'.{nearest(given, valid)}")
     return version_of(workspace, found)
-
-
-def keep_evaluation(workspace: Workspace, prompt: str, run: str, evaluation: Evaluation) -> None:
-    """Keep all answers and scores of a run."""
-    folder = workspace.artifacts.staging()
-    evaluation.write(folder)
-    workspace.artifacts.publish(folder, KEPT.format(prompt=prompt, run=run))
-
-
-def evaluation_of(workspace: Workspace, run: Run) -> Evaluation:
-    """Return the evaluation of a run. Raises DataError, NotFound."""
-    return read_evaluation(workspace.artifacts.open(KEPT.format(prompt=run.model, run=run.id)))
 
 
 def _parts(workspace: Workspace, prompt: Prompt, names: Sequence[str]) -> list[Part]:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from trimtab.app.llm.evaluating import CACHE, evaluation_of
+from trimtab.app.llm.evaluating import CACHE
 from trimtab.app.llm.judge_labels import JudgedAnswer, prompts_of, read_labels
 from trimtab.app.llm.judge_standing import why_not
+from trimtab.app.llm.kept_evaluations import evaluation_of
 from trimtab.app.llm.paid_calls import with_budget
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import to_micros

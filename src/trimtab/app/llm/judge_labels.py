@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from trimtab.app.llm.evaluating import evaluation_of
+from trimtab.app.llm.kept_evaluations import evaluation_of
 from trimtab.app.llm.prompt_versions import current_spec
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.prompt_spec import PromptSpec

@@ -17,9 +17,9 @@ from trimtab.app.llm.evaluating import (
     Options,
     Version,
     compared_with,
-    keep_evaluation,
 )
 from trimtab.app.llm.evaluation_reference import evaluation_reference
+from trimtab.app.llm.kept_evaluations import keep_evaluation
 from trimtab.app.llm.prompt_versions import current_spec, register_prompt, stage_prompt
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.mlflow_access import open_tracking, set_aliases

@@ -88,6 +88,8 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     refit: str | None
     """The run that serves in its place, fitted on all rows."""
     uncommitted: bool
+    evaluation: bool = False
+    """Whether it is the evaluation of a prompt, which has a page of items and answers."""
 
 
 class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +193,7 @@ def run_detail(workspace: Workspace, run: str) -> RunDetail:
         decision=step.decision if step else None,
         refit=refit if found.refit_of is None else None,
         uncommitted=found.code_version.endswith(DIRTY),
+        evaluation=found.purpose == "evaluate",
     )
 
 

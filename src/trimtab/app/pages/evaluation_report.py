@@ -9,9 +9,9 @@ import msgspec
 from trimtab.app.overviews.wording import count, instant
 from trimtab.app.pages.page_parts import Cell, Column, Page, Section, Table, write_page
 from trimtab.llm.evaluate.answer_cache import Answer
+from trimtab.llm.evaluate.answer_marks import PICO
 from trimtab.llm.evaluate.item_changes import outcomes
 from trimtab.llm.evaluate.results import CANDIDATE, CHAMPION, Evaluation, ItemResult
-from trimtab.llm.money.spend_scopes import PICO
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.record import Verdict
 from trimtab.units import plural
@@ -46,7 +46,7 @@ def evaluation_page(report: GateReport, evaluation: Evaluation) -> str:
                 ("Worse", count(len(found.broken)), "items"),
                 ("Better", count(len(found.mended)), "items"),
                 ("Flaky", count(len(found.flaky)), "items"),
-                ("Cost", f"{facts.cost_pico / PICO:.4g}", f"{count(facts.cached)} from the cache"),
+                ("Cost", f"{facts.cost_pico * PICO:.4g}", f"{count(facts.cached)} from the cache"),
             ],
             sections=[
                 _gates(report),
@@ -112,7 +112,7 @@ def _items(
         Column("Item"),
         Column("Input", True),
         Column("Wanted", True),
-        *(Column(f"{name} says", True) for name in sides),
+        *(Column(name, True) for name in sides),
         Column("Why", True),
     ]
     return Section(
@@ -122,7 +122,8 @@ def _items(
 
 def _row(evaluation: Evaluation, item: ItemResult) -> tuple[Cell | str, ...]:
     said = [_said(evaluation, item, side) for side in range(len(evaluation.facts.sides))]
-    return item.place, _text(item.inputs), _text(item.expected), *said, _why(evaluation, item)
+    inputs = next(iter(item.inputs.values())) if len(item.inputs) == 1 else item.inputs
+    return item.place, _text(inputs), _text(item.expected), *said, _why(evaluation, item)
 
 
 def _said(evaluation: Evaluation, item: ItemResult, side: int) -> Cell:

@@ -19,7 +19,7 @@ from trimtab.app.runs.checkout import Checkout, checkout
 from trimtab.app.runs.model_files import FileResult, compare_models
 from trimtab.app.runs.pinned_environment import changed_pins, differing_pins, make_environment
 from trimtab.app.runs.reproducing import Order, Remade, Result, holdout_scores
-from trimtab.errors import StageError
+from trimtab.errors import StageError, UsageError
 from trimtab.records.training import DatasetVersion, Run
 from trimtab.training.dataset import load
 from trimtab.units import plural
@@ -79,9 +79,14 @@ def reproduce(
 
     Raises:
         StageError: the environment or the code cannot be made again, or the training failed.
-        UsageError: a change names no package of the run.
+        UsageError: a change names no package of the run, or the run trained nothing.
         NotFound: the store does not have the packaged model or the data set any more.
     """
+    if run.purpose != "train":
+        raise UsageError(
+            f"run {run.id} is the evaluation of a prompt, and trained nothing; to ask again: "
+            f"trimtab eval {run.model} --no-cache"
+        )
     cache = settings.read().cache
     kept = workspace.artifacts.open(run.staging)
     recorded = run.pins or tuple((kept / "environment.txt").read_text(encoding="utf-8").split())

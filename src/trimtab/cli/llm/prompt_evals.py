@@ -16,9 +16,9 @@ from trimtab.app.llm.evaluating import (
     Evaluating,
     Options,
     compared_with,
-    evaluation_of,
     version_named,
 )
+from trimtab.app.llm.kept_evaluations import evaluation_of
 from trimtab.app.operations.freezing import refuse_frozen
 from trimtab.app.pages.evaluation_report import evaluation_page
 from trimtab.app.project.locks import only_training

@@ -1,7 +1,8 @@
 """Answers that evaluations have bought, so that one that was interrupted goes on, and a new evaluator costs nothing.
 
 A file holds the answers of one version of a prompt, or the verdicts of one version of a judge: JSON lines that are only
-ever added. Of several lines with one key the last counts; a line that a dying process cut off is passed over.
+ever added. Of several lines with one key the last counts; a line that a dying process cut off is passed over. A file
+without a young answer is deleted when it is read.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class AnswerCache:
         if not self._path.is_file():
             return {}
         oldest = self._now() - KEEP_S
-        found = {}
+        found = dict[str, Answer]()
         for line in self._path.read_bytes().split(b"\n"):
             try:
                 kept = msgspec.json.decode(line, type=_Line) if line else None
@@ -89,4 +90,6 @@ class AnswerCache:
                 continue
             if kept is not None and kept.answer.at >= oldest:
                 found[kept.key] = kept.answer
+        if not found:
+            self._path.unlink(missing_ok=True)
         return found

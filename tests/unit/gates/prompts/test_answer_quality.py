@@ -101,3 +101,18 @@ def test_the_lower_bound_of_repeated_and_clustered_verdicts_misses_rarely(repeat
     assert misses / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
     same = paired(evaluation(np.ones((60, 3)), np.ones((60, 3))), "exact").bounds(0.95)
     assert same.low < -0.03
+
+
+@pytest.mark.parametrize(("loss", "least", "most"), [(0.0, 0.75, 0.95), (0.0565, 0.0, 0.075)])
+def test_an_equal_prompt_mostly_passes_and_one_that_loses_the_margin_rarely(
+    loss: float, least: float, most: float
+) -> None:
+    """200 items of which a tenth differ: the margin of 5.65 points is what they show with a probability of 80 %."""
+    chance, runs, passed = np.random.default_rng(11), 400, 0
+    for _ in range(runs):
+        kinds = chance.choice(3, size=200, p=[0.05 - loss / 2, 0.05 + loss / 2, 0.9])
+        champion = np.where(kinds == 0, 0.0, 1.0)
+        candidate = np.where(kinds == 1, 0.0, 1.0)
+        (found,) = judge_quality(inputs(evaluation(candidate, champion), margin=0.0565))
+        passed += found.verdict == "pass"
+    assert least <= passed / runs <= most
