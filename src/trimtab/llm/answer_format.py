@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trimtab.errors import DefinitionError
@@ -48,6 +48,36 @@ class AnswerSchema:
             return value, ""
         where = ".".join(map(str, wrong.instance_path))
         return None, f"{where}: {wrong.message}"[:SHOWN] if where else wrong.message[:SHOWN]
+
+
+def read_answer(
+    text: str,
+    tool_calls: Sequence[Mapping[str, Any]],
+    refusal: str | None,
+    *,
+    schema: AnswerSchema | None,
+    tools: Collection[str],
+) -> tuple[Any, str]:
+    """Return what an answer holds by the schema of its prompt, and why it does not fit the prompt; "" where it does.
+
+    Calls of unknown tools are no answer, nor is text that does not fit the schema; a refusal and a call of a tool need
+    not fit it.
+
+    Args:
+        text: of the answer.
+        tool_calls: in OpenAI's shape.
+        refusal: why the model refused; None when it did not.
+        schema: of the prompt; None: any text.
+        tools: names of the prompt's tools.
+    """
+    for call in tool_calls:
+        name = (call.get("function") or {}).get("name")
+        if name not in tools:
+            return None, f"the answer calls the tool '{name!s:.60}', which the prompt does not have"
+    if schema is None or tool_calls or refusal:
+        return None, ""
+    value, wrong = schema.read(text)
+    return value, f"the answer does not fit the schema of the prompt: {wrong}" if wrong else ""
 
 
 def _retrieve(uri: str) -> NoReturn:

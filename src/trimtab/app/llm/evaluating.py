@@ -103,6 +103,7 @@ class Evaluating:
 
     def __post_init__(self) -> None:
         self.parts = _parts(self.workspace, self.prompt, self.options.sets)
+        _refuse_namesakes(self.prompt, self.parts)
         self.quality = _quality(self.prompt, self.parts)
         self.judges = _judges(self.parts)
         self.standings = judge_standings(self.workspace, self.judges)
@@ -130,6 +131,18 @@ class Evaluating:
         """Id of the set by which quality is judged."""
         return next(part.version for part in self.parts if self.quality in [each.name for each in part.evaluators])
 
+    def check(self) -> tuple[float, float]:
+        """Return the loss that is tolerated, and the smallest change that the items can show; without a champion 0.
+
+        Raises PolicyError for a fixed margin that they cannot show.
+        """
+        if self.champion is None:
+            return 0.0, 0.0
+        parts = [part for part in self.parts if self.quality in [each.name for each in part.evaluators]]
+        units = sum(len(set(part.items.clusters)) for part in parts)
+        spread = spread_before(self.workspace.metadata, self.prompt.name, self.quality)
+        return tolerated_loss(self.workspace, units=units, spread=spread)
+
     def run(self) -> Evaluated:
         """Buy what is not there yet, and let the gates judge.
 
@@ -141,7 +154,7 @@ class Evaluating:
             DataError: an item does not fit the prompt.
         """
         workspace, llm = self.workspace, self.workspace.project.policy.llm
-        margin, shown = self._margin()
+        margin, shown = self.check()
         cap = llm.evaluate.budget if self.options.max_cost is None else self.options.max_cost
         fixed = self.options.repeats
         course = Course(
@@ -203,15 +216,6 @@ class Evaluating:
             )
         return await runner.run()
 
-    def _margin(self) -> tuple[float, float]:
-        """Return the loss that is tolerated, and the smallest change that the items can show; without a champion 0."""
-        if self.champion is None:
-            return 0.0, 0.0
-        parts = [part for part in self.parts if self.quality in [each.name for each in part.evaluators]]
-        units = sum(len(set(part.items.clusters)) for part in parts)
-        spread = spread_before(self.workspace.metadata, self.prompt.name, self.quality)
-        return tolerated_loss(self.workspace, units=units, spread=spread)
-
     def _contestant(self, version: Version) -> Contestant:
         spec, llm = version.spec, self.workspace.project.policy.llm
         side = Side(
@@ -238,7 +242,8 @@ class Evaluating:
             side=side,
             target=spec.target,
             request=request,
-            parse=None if spec.schema is None else AnswerSchema(spec.schema).read,
+            schema=None if spec.schema is None else AnswerSchema(spec.schema),
+            tools=frozenset(str((tool.get("function") or {}).get("name")) for tool in spec.tools),
             key=spec.prompt_hash,
         )
 
@@ -302,6 +307,18 @@ def _parts(workspace: Workspace, prompt: Prompt, names: Sequence[str]) -> list[P
         workspace.metadata.put(version)
         found.append(Part(items=items, version=version.id, evaluators=each.evaluators))
     return found
+
+
+def _refuse_namesakes(prompt: Prompt, parts: Sequence[Part]) -> None:
+    """Raise DefinitionError for different evaluators of one name: their results are put together."""
+    seen: dict[str, str] = {}
+    for part in parts:
+        for each in part.evaluators:
+            if seen.setdefault(each.name, each.version) != each.version:
+                raise DefinitionError(
+                    f"Prompt '{prompt.name}': different evaluators of its sets are named '{each.name}'; give one of "
+                    f"them another name, such as tt.{each.name}(..., name='{each.name}_2')"
+                )
 
 
 def _quality(prompt: Prompt, parts: Sequence[Part]) -> str:

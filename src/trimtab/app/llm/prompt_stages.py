@@ -88,6 +88,7 @@ def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
     note_policy(workspace)
     if not force and (known := _known(workspace, key)) is not None:
         return known
+    evaluating.check()
     name, spec = evaluating.prompt.name, evaluating.candidate.spec
     tracking, environment = open_tracking(workspace), capture(workspace.project.folder)
     tags = {

@@ -56,6 +56,8 @@ def _alone(inputs: PromptInputs) -> Iterator[GateResult]:
         if few:
             reason = _too_few(said, rules.min_items)
         reason += _corrected(inputs, judging.name, CANDIDATE)
+        if why := inputs.informs.get(judging.name):
+            reason += f". It informs and refuses nothing: {why}"
         verdict: Verdict = "fail" if few else "pass"
         yield result(GATE, judging.name, verdict, reason, value=value, details=inputs.details(judging.name))
 
@@ -65,7 +67,8 @@ def _decides(inputs: PromptInputs, name: str, both: Paired) -> GateResult:
     if not both.items:
         return result(GATE, name, "fail", f"{name}: the judge gave no verdict on any item of {inputs.champion}")
     bounds = both.bounds(rules.confidence)
-    reason, verdict = _said(inputs, name, both, bounds), "pass"
+    reason = _said(inputs, name, both, bounds)
+    verdict: Verdict = "pass"
     if len(both.items) < rules.min_items:
         verdict, reason = "fail", _too_few(reason, rules.min_items)
     elif not both.enough_clusters:
@@ -82,7 +85,7 @@ def _decides(inputs: PromptInputs, name: str, both: Paired) -> GateResult:
     return result(
         GATE,
         name,
-        "fail" if verdict == "fail" else "warn" if verdict == "warn" else "pass",
+        verdict,
         reason,
         value=bounds.value,
         bounds=_finite(bounds),

@@ -8,6 +8,7 @@ from trimtab.gates.prompts.paired_items import paired
 from trimtab.gates.prompts.prompt_inputs import PromptInputs, change, result
 from trimtab.llm.evaluate.results import CANDIDATE
 from trimtab.records.gate_reports import GateResult
+from trimtab.records.record import Verdict
 from trimtab.stats.tail import holm
 from trimtab.units import plural
 
@@ -48,14 +49,14 @@ def judge_tags(inputs: PromptInputs) -> tuple[GateResult, ...]:
             for column, value in worse[:SHOWN]
         ]
         reason = f"worse in {', '.join(named)}" + (f" and {len(worse) - SHOWN} more" if len(worse) > SHOWN else "")
-    verdict = "fail" if worse else "pass"
+    verdict: Verdict = "fail" if worse else "pass"
     if worse and (why := inputs.informs.get(name)):
         verdict, reason = "warn", f"{reason}. It informs and refuses nothing: {why}"
     return (
         result(
             "tags",
             name,
-            "warn" if verdict == "warn" else "fail" if worse else "pass",
+            verdict,
             reason,
             value=float(min(adjusted.values(), default=1.0)),
             threshold=rule.worse_at,
@@ -78,11 +79,14 @@ def judge_items(inputs: PromptInputs) -> tuple[GateResult, ...]:
         named = ", ".join(f"{item.place} ({mean:.0%})" for item, mean in failed[:SHOWN])
         more = f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
         reason = f"{len(failed)} of {plural(len(items), 'item')} pass less than {limit:.0%}: {named}{more}"
+    verdict: Verdict = "fail" if failed else "pass"
+    if failed and (why := inputs.informs.get(name)):
+        verdict, reason = "warn", f"{reason}. It informs and refuses nothing: {why}"
     return (
         result(
             "item_pass",
             name,
-            "fail" if failed else "pass",
+            verdict,
             reason,
             value=float(means.min(initial=1.0)),
             threshold=limit,

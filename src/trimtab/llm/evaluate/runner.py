@@ -7,7 +7,7 @@ repeats is taken with which the spread between runs adds at most a half to the s
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -17,6 +17,7 @@ import numpy as np
 
 from trimtab.bundle.prompt_spec import TargetSpec
 from trimtab.definitions.llm.evaluators import Evaluator, Item, Judge, Turn
+from trimtab.llm.answer_format import AnswerSchema, read_answer
 from trimtab.llm.evaluate.answer_cache import Answer, AnswerCache
 from trimtab.llm.evaluate.answer_marks import mark_of, turn_of
 from trimtab.llm.evaluate.asking import Job, ask_all, interleaved
@@ -58,15 +59,17 @@ class Contestant:
         side: how results name it.
         target: where it runs.
         request: makes the request for an item; errors name its place.
-        parse: returns what an answer is by the output schema, and what is wrong with it; None without a schema.
+        schema: of its answers; None: any text.
+        tools: names of its tools.
         key: what its answers depend on, as a hash.
     """
 
     side: Side
     target: TargetSpec
     request: Callable[[Item, str], Request]
-    parse: Callable[[str], tuple[Any, str]] | None
+    schema: AnswerSchema | None
     key: str
+    tools: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +275,9 @@ class Runner:
     def _mark(self, job: Job) -> None:
         """Make the turn of an answer, and mark it by all evaluators that are functions."""
         entry, answer, contestant = self._entries[job.item], self._found[job], self.sides[job.side]
-        parsed, wrong = (None, "") if contestant.parse is None or answer.tool_calls else contestant.parse(answer.text)
+        parsed, wrong = read_answer(
+            answer.text, answer.tool_calls, answer.refusal, schema=contestant.schema, tools=contestant.tools
+        )
         self._turns[job] = turn = turn_of(
             answer,
             self.body(job)["messages"],
@@ -309,7 +314,7 @@ class Runner:
                 for name, each in evaluators.items()
             ),
             quality=self.quality,
-            has_schema=any(each.parse is not None for each in self.sides),
+            has_schema=self.sides[CANDIDATE].schema is not None or bool(self.sides[CANDIDATE].tools),
             sets=tuple(part.version for part in self.parts),
             repeats=repeats,
             bought=self.bought,

@@ -9,6 +9,7 @@ import msgspec
 
 from trimtab.bundle.prompt_spec import TargetSpec
 from trimtab.errors import DataError
+from trimtab.llm.answer_format import read_answer
 from trimtab.llm.chat_body import chat_body, with_limit
 from trimtab.llm.chat_messages import MessageError, render
 from trimtab.llm.completion import Completion, Usage
@@ -95,25 +96,14 @@ class VersionTurn:
         self.price_version = found.price_version
 
     def problem(self, completion: Completion) -> str:
-        """Return why an answer does not fit the prompt; empty when it does. Notes whether its format is right.
-
-        Calls of unknown tools are no answer, nor is text that does not fit the schema; a refusal and a call of a tool
-        need not fit it.
-        """
-        known = self.known_tools
-        for call in completion.tool_calls:
-            name = (call.get("function") or {}).get("name")
-            if name not in known:
-                self.format_ok = False
-                return f"the answer calls the tool '{name!s:.60}', which the prompt does not have"
-        if self.prompt.schema is None:
-            return ""
-        if completion.tool_calls or completion.refusal:
-            self.format_ok = True
-            return ""
-        _, wrong = self.prompt.schema.read(completion.text)
-        self.format_ok = not wrong
-        return f"the answer does not fit the schema of the prompt: {wrong}" if wrong else ""
+        """Return why an answer does not fit the prompt; empty when it does. Notes whether its format is right."""
+        schema = self.prompt.schema
+        _, wrong = read_answer(
+            completion.text, completion.tool_calls, completion.refusal, schema=schema, tools=self.known_tools
+        )
+        if wrong or schema is not None:
+            self.format_ok = not wrong
+        return wrong
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -62,7 +62,7 @@ def contestant(name: str, schema: Mapping[str, Any] | None = None) -> Contestant
         request=lambda item, place: Request(
             {"model": name, "messages": [{"role": "user", "content": item.inputs["q"]}]}
         ),
-        parse=None if schema is None else AnswerSchema(schema).read,
+        schema=None if schema is None else AnswerSchema(schema),
         key=name,
     )
 
