@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trimtab.app.llm.judge_standing import judge_standing
+from trimtab.app.llm.judged_difference import JudgedDifference, judged_difference
 from trimtab.app.llm.split_evidence import LiveEvidence, Pairing, crude_ratio, in_words, weigh
 from trimtab.app.llm.split_traffic import Conversation, SplitTraffic
 from trimtab.app.project.workspace import Workspace
@@ -63,6 +64,8 @@ class LiveComparisons:
         self._open: dict[str, _Open] = {}
         self._pairings: dict[str, tuple[str, Pairing | None]] = {}
         """By prompt: the newest revision, and what it splits."""
+        self._corrected: dict[str, JudgedDifference | None] = {}
+        """By the newest comparison of a judged shadow."""
         self._failed: dict[str, str] = {}
         """By comparison: why its verdict could not be acted on."""
 
@@ -201,11 +204,28 @@ class LiveComparisons:
             against=champion.version,
         )
         begun = revision.as_of
-        if found is not None and found.verdict != "continue" and (begun is None or found.end > begun):
-            self._act(found, policy)
+        if found is None or found.verdict == "continue" or (begun is not None and found.end <= begun):
+            return
+        people = self._by_people(found, policy)
+        if found.verdict == "promote" and people is not None and people.interval.high < 0:
+            self._tell(found, f"its verdict, promote, changes nothing: {people}")
+            return
+        self._act(found, policy, "" if people is None else f"; {people}")
 
-    def _act(self, decided: Comparison, policy: Policy) -> None:
-        """Promote or take back what a comparison has decided on; what serves may have changed meanwhile."""
+    def _by_people(self, found: Comparison, policy: Policy) -> JudgedDifference | None:
+        """Return the correction of a judge by people; it is computed once for each comparison that is written."""
+        kind, _, judge = policy.llm.promote.metric.partition(":")
+        if kind != "judge":
+            return None
+        if found.id not in self._corrected:
+            self._corrected = {found.id: judged_difference(self._workspace, found.model, found.version, judge)}
+        return self._corrected[found.id]
+
+    def _act(self, decided: Comparison, policy: Policy, more: str = "") -> None:
+        """Promote or take back what a comparison has decided on; what serves may have changed meanwhile.
+
+        more: is added to its reason.
+        """
         metadata, model = self._workspace.metadata, decided.model
         promotes = decided.verdict == "promote"
         if why := self._not_calibrated(policy):
@@ -220,7 +240,7 @@ class LiveComparisons:
         change = rollouts.promote if promotes else rollouts.abandon
         cause = f"{decided.id}/{'promote' if promotes else 'abandon'}"
         try:
-            revision = change(cause=cause, reason=decided.reason, by="trimtab", judged=decided.version)
+            revision = change(cause=cause, reason=f"{decided.reason}{more}", by="trimtab", judged=decided.version)
         except (ActionError, Conflict) as error:  # something else came to serve meanwhile: the next step looks again
             self._tell(decided, str(error))
             return

@@ -24,6 +24,7 @@ from trimtab.errors import StageError
 from trimtab.records.llm import JudgeCalibration
 from trimtab.records.monitoring import Comparison, WindowReport
 from trimtab.records.serving import Assignment, Revision
+from trimtab.stores.predictions.label_rule import answer_id
 from trimtab.testing.judged import DAY, FIRST, bundle_record
 from trimtab.testing.predictions import label_rows, prediction_rows
 from trimtab.units import MICROS
@@ -326,28 +327,7 @@ def test_a_judge_that_was_not_compared_with_people_informs_and_decides_nothing(
     assert newest(workspace).number == 1
     (said,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert "judge 'polite' may not decide: it was not compared with people" in said
-    polite = workspace.project.definitions.judges["polite"]
-    workspace.metadata.put(
-        JudgeCalibration(
-            id="polite@x/y",
-            created_at=FIRST,
-            judge="polite",
-            version=polite.version,
-            labels="y",
-            n=200,
-            agreement=0.9,
-            constant_agreement=0.6,
-            kappa=0.8,
-            kappa_low=0.7,
-            kappa_high=0.9,
-            sensitivity=0.9,
-            specificity=0.9,
-            flips=0.0,
-            length_slope=0.0,
-            allowed=True,
-            reason="",
-        )
-    )
+    calibrated(workspace)
     step(workspace, live)
     assert newest(workspace).action == "promote"
 
@@ -363,9 +343,7 @@ def test_another_comparison_of_the_same_versions_begins_anew(ws: Workspace) -> N
     assert step(ws)[-1].verdict == "promote"
 
 
-def test_the_verdict_of_a_judged_shadow_is_acted_on(tmp_path: Path) -> None:
-    workspace = open_project(tmp_path / "p", "{}", rollout="{ strategy: shadow }")
-    split(workspace, 1, 0.0, role="shadow")
+def shadow_comparison(**changed: Any) -> Comparison:
     found = Comparison(
         id="triage/v2/comparison/v1/2026-03-01T00:00:00Z",
         created_at=FIRST,
@@ -390,13 +368,74 @@ def test_the_verdict_of_a_judged_shadow_is_acted_on(tmp_path: Path) -> None:
         verdict="continue",
         reason="not decided",
     )
-    workspace.metadata.put(found)
+    return msgspec.structs.replace(found, **changed)
+
+
+def calibrated(workspace: Workspace) -> None:
+    polite = workspace.project.definitions.judges["polite"]
+    workspace.metadata.put(
+        JudgeCalibration(
+            id="polite@x/y",
+            created_at=FIRST,
+            judge="polite",
+            version=polite.version,
+            labels="y",
+            n=200,
+            agreement=0.9,
+            constant_agreement=0.6,
+            kappa=0.8,
+            kappa_low=0.7,
+            kappa_high=0.9,
+            sensitivity=0.9,
+            specificity=0.9,
+            flips=0.0,
+            length_slope=0.0,
+            allowed=True,
+            reason="",
+        )
+    )
+
+
+def test_the_verdict_of_a_judged_shadow_is_acted_on(tmp_path: Path) -> None:
+    workspace = open_project(tmp_path / "p", "{}", rollout="{ strategy: shadow }")
+    split(workspace, 1, 0.0, role="shadow")
+    workspace.metadata.put(shadow_comparison())
     step(workspace)
     assert newest(workspace).number == 1
-    later = msgspec.structs.replace(found, id=f"{found.id}x", verdict="promote", reason="it is better")
-    workspace.metadata.put(later)
+    workspace.metadata.put(shadow_comparison(id="later", verdict="promote", reason="it is better"))
     step(workspace)
     assert (newest(workspace).action, newest(workspace).reason) == ("promote", "it is better")
+
+
+def judged(workspace: Workspace, *, people: tuple[float, float], judge: tuple[float, float]) -> None:
+    """Log verdicts on 400 turns of both versions, of people on 80 of them. Pairs: share that fails, by version."""
+    log, at = workspace.predictions, to_micros(FIRST)
+    for name, fails, many in (("judge:polite@1", judge, 400), ("human:support", people, 80)):
+        for version in (1, 2):
+            turns = [f"t{n}" if version == 1 else answer_id(f"t{n}", 2) for n in range(many)]
+            label = [float((n * 37) % 100 < 100 * fails[version - 1]) for n in range(many)]
+            columns = {"model": "triage", "name": name, "source": "judge", "rater": "x", "known_at": at}
+            log.append_labels(
+                label_rows(turns, label=label, received_at=[at] * many, **{k: [v] * many for k, v in columns.items()})
+            )
+
+
+def test_people_who_judged_both_versions_correct_the_judge(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    llm = "{ promote: { by: judge, metric: 'judge:polite' } }"
+    one, other = (open_project(tmp_path / name, llm, rollout="{ strategy: shadow }") for name in ("a", "b"))
+    for workspace in (one, other):
+        split(workspace, 1, 0.0, role="shadow")
+        calibrated(workspace)
+        workspace.metadata.put(shadow_comparison(verdict="promote", reason="it is better"))
+    judged(one, judge=(0.3, 0.1), people=(0.1, 0.4))
+    step(one)
+    assert newest(one).number == 1
+    assert "changes nothing: corrected by 80 turns of which people judged both answers" in caplog.text
+    judged(other, judge=(0.3, 0.1), people=(0.3, 0.1))
+    step(other)
+    assert newest(other).action == "promote"
+    assert newest(other).reason.startswith("it is better; corrected by 80 turns")
+    assert "points (+" in newest(other).reason
 
 
 def test_compare_says_how_the_conversations_went_and_refuses_rows(ws: Workspace) -> None:
