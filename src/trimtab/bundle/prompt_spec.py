@@ -37,6 +37,8 @@ TURN_TEXTS = ("model_reported", "language", "topic", "topic_distance", "answer_t
 """Features that monitoring adds from the kept text of a turn and from its other columns; the gateway logs NaN.
 model_reported, language, topic and answer_topic are categories."""
 TURN_FEATURES = (*TURN_NUMBERS, *TURN_TEXTS)
+NOT_THE_VERSION = ("client_gone", "withdrawn", "slow_reader", "budget_exceeded", "rate_limited")
+"""Errors of a turn that say nothing about the version that answered it."""
 TURN_INPUTS = ("input_tokens", "cached_share", "turn", "documents", "language", "topic", "topic_distance")
 """Those that say what was asked. The others are what came back."""
 TURN_ANSWERS = (

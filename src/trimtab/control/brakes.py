@@ -1,6 +1,7 @@
 """The brakes: reasons to do less than the matrix says, applied in the order of BRAKES.
 
-A brake sees an action and may soften it: retrain -> review or monitor, review -> monitor. None ever hardens.
+A brake sees an action and may soften it: retrain -> review or monitor, review -> monitor. None ever hardens. One that
+leaves a review a review says why it proposes nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from trimtab.clock import from_micros, to_micros
 from trimtab.control.cause import Cause
 from trimtab.control.history import MONTH, ControlHistory
 from trimtab.control.impact import HARM_P, JudgedImpact
+from trimtab.control.reviews import NO_SEARCH
 from trimtab.policy.model import Policy
 
 AUTOMATION_P = 0.01
@@ -70,6 +72,13 @@ def frozen(q: BrakeInput) -> SofterAction | None:
     """While a person has frozen the model, nothing is done."""
     history = q.history
     return None if history.frozen is None else SofterAction("monitor", history.frozen, history.frozen_until)
+
+
+def nothing_to_tune(q: BrakeInput) -> SofterAction | None:
+    """A prompt that no search may change is not retrained: a person has to look. So a review proposes nothing."""
+    if not q.proposal or not q.history.no_search:
+        return None
+    return SofterAction("review", f"a person decides: {q.history.no_search}")
 
 
 def harmless(q: BrakeInput) -> SofterAction | None:
@@ -198,7 +207,7 @@ def already_open(q: BrakeInput) -> SofterAction | None:
     if q.history.open_review is not None:
         return SofterAction("monitor", f"a review is already open ({q.history.open_review})")
     noted_at = q.history.noted_at
-    if q.proposal or noted_at is None:
+    if (q.proposal and not q.history.no_search) or noted_at is None:
         return None
     if abs(to_micros(q.cause.window.end) - to_micros(noted_at)) > q.policy.decide.cooldown:
         return None
@@ -225,6 +234,7 @@ NAMES: Mapping[Brake, str] = MappingProxyType(
     {
         replaced: "replaced",
         frozen: "frozen",
+        nothing_to_tune: NO_SEARCH,
         harmless: "no_harm_shown",
         broken_pipe: "broken_pipe",
         little_reference: "little_reference",

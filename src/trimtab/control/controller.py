@@ -7,7 +7,7 @@ next one starts it; actions are idempotent by the decision's id, so an action ha
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
@@ -83,9 +83,12 @@ class Controller:
         *,
         tables: Sequence[str] = (),
         before: Before = tuple,
+        no_search: Callable[[], str] = str,
     ) -> None:
         """tables: names of the tables that the model's training sets are made of. before: gives the windows before
-        service, which the quarantine compares with."""
+        service, which the quarantine compares with. no_search: of a prompt, gives why no search for a better one can be
+        started; empty when one can."""
+        self._no_search = no_search
         self._metadata = metadata
         self.policy = policy
         """The policy from the next step on."""
@@ -195,6 +198,7 @@ class Controller:
             running=self._actions.running(self._model),
             frozen=None if freeze is None else freeze_reason(freeze),
             frozen_until=None if freeze is None else freeze.until,
+            no_search=self._no_search(),
         )
 
     def _keep_reviews(self, window: WindowReport) -> None:

@@ -122,7 +122,7 @@ def braked(
                 cause=cause, impact=impact, policy=policy, history=history, wanted=found.action, proposal=proposal
             )
         )
-        if softened is not None and SEVERITY.index(softened.action) >= SEVERITY.index(found.action):
+        if softened is not None and SEVERITY.index(softened.action) > SEVERITY.index(found.action):
             softened = None
         asked.append(AskedBrake(NAMES[brake], softened))
         if softened is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from trimtab.control.cause import Cause
-from trimtab.records.monitoring import Signal
+from trimtab.records.monitoring import LEARNT, Signal
 
 DRIFT_P = 0.05
 """Below this p-value the reasons name a difference."""
@@ -21,7 +21,10 @@ def drift_reasons(cause: Cause) -> list[str]:
     """Return one sentence for each kind of signal."""
     found = []
     data, score, concept = cause.signal("data"), cause.signal("prediction"), cause.signal("concept")
-    if data is None or data.p_seq is None:
+    learnt = next((s for s in cause.signals if s.kind in ("quality", "concept") and s.reason == LEARNT), None)
+    if learnt is not None and data is None:
+        found.append(f"nothing is compared yet: this is {LEARNT}")
+    elif data is None or data.p_seq is None:
         found.append(
             f"inputs of version {cause.window.version} were not compared: it served a part of the window only, "
             "or has no reference for windows of this length"

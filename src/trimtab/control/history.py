@@ -40,6 +40,8 @@ class ControlHistory:
     """Who has frozen the model and why; None when it is not frozen."""
     frozen_until: datetime | None = None
     """Event time at which the freeze ends by itself."""
+    no_search: str = ""
+    """Of a prompt: why no search for a better one can be started."""
     last_retrain: datetime | None = None
     """End of the window whose decision asked for the newest retraining (automated or approved) that made a bundle, or
     is under way."""
@@ -138,6 +140,7 @@ def gather_history(
     running: int,
     frozen: str | None = None,
     frozen_until: datetime | None = None,
+    no_search: str = "",
 ) -> ControlHistory:
     """Return the history of a model at an event time."""
     revisions, verdicts, stopped = events.revisions, events.verdicts, events.stopped
@@ -155,6 +158,7 @@ def gather_history(
         running=running,
         frozen=frozen,
         frozen_until=frozen_until,
+        no_search=no_search,
         last_retrain=max((d.end for d in retrained if d.id not in stopped), default=None),
         last_refused=max((d.end for d in retrained if d.id in stopped), default=None),
         refused=len(refused),

@@ -20,6 +20,7 @@ from trimtab.control.failures import ask_about_failure
 from trimtab.control.history import MONTH, ControlHistory
 from trimtab.control.impact import HARM_P, MIN_WINDOWS, JudgedImpact, judge
 from trimtab.control.refresh import LabelledRows, due, passed_since
+from trimtab.control.reviews import NO_SEARCH
 from trimtab.control.rollback import broken_limits, decide_rollback
 from trimtab.control.routine import Situation, decide_window
 from trimtab.control.suspicion import Quarantined
@@ -205,6 +206,10 @@ def _not_replaced(given: Given) -> Change:
 
 def _not_frozen(given: Given) -> Change:
     return _past(given, "frozen", f"no freeze ({given.history.frozen})", frozen=None)
+
+
+def _tunable(given: Given) -> Change:
+    return _past(given, NO_SEARCH, "a prompt that a search may change (tune: in its file)", no_search="")
 
 
 def _harm_shown(given: Given) -> Change | None:
@@ -445,6 +450,7 @@ LEVERS: Mapping[str, Lever] = MappingProxyType(
     {
         "replaced": _not_replaced,
         "frozen": _not_frozen,
+        NO_SEARCH: _tunable,
         "no_harm_shown": _harm_shown,
         "broken_pipe": _sound_pipe,
         "little_reference": _long_reference,

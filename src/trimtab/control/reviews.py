@@ -10,13 +10,18 @@ ESCALATE = "escalate"
 has begun."""
 
 
+NO_SEARCH = "nothing_to_tune"
+"""Brake on a prompt that no search may change."""
+
+
 def proposes_retraining(decision: Decision) -> bool:
     """Return True if a review proposes a retraining, which it does when the matrix asks for one.
 
-    A review of a window that is only unusual by itself, or of a limit that was broken where nothing could be restored,
-    only asks a person to look.
+    A review of a window that is only unusual by itself, of a limit that was broken where nothing could be restored, or
+    of a prompt that no search may change, only asks a person to look.
     """
-    return decision.action == "review" and decision.cell in ("review", "retrain") and decision.trigger != "limit"
+    asked = decision.cell in ("review", "retrain") and decision.held_by != NO_SEARCH
+    return decision.action == "review" and asked and decision.trigger != "limit"
 
 
 def pending_reviews(metadata: Metadata, model: str) -> tuple[Decision, ...]:

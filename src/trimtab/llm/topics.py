@@ -43,9 +43,11 @@ TEXTS_A_CENTRE = 5
 BUCKETS = 1 << 15
 """Words share buckets by their CRC-32."""
 DIRECTIONS = 64
-FOLDS = 5
+FOLDS = 10
 OTHER = "other"
 OTHER_QUANTILE = 0.99
+DECIMALS = 4
+"""Of distances, so that equal texts are equally far."""
 MOST_CHARS = 2_000
 """Characters of a text that count."""
 MOST_TEXTS = 5_000
@@ -142,23 +144,33 @@ class Topics:
     """Reference texts that they were made of."""
 
     @classmethod
-    def fit(cls, texts: Sequence[str | None], *, embed: Embed = "tfidf", seed: int = 0) -> Topics | None:
-        """Return the topics of reference texts, or None where fewer than FEWEST_TEXTS are known."""
-        known = [text[:MOST_CHARS] for text in texts if text and text.strip()]
+    def fit(cls, texts: Sequence[str | None], *, embed: Embed = "tfidf", seed: int = 0) -> tuple[Topics | None, Placed]:
+        """Return the topics of reference texts, None where fewer than FEWEST_TEXTS are known, and where each text lies.
+
+        A text that topics are made of is placed by what the texts of the other folds give, as new ones are; one that
+        comes more than once by all texts, as the next one like it is.
+        """
+        known = np.array([n for n, text in enumerate(texts) if text and text.strip()], np.int64)
+        nothing = np.full(len(texts), np.nan, np.float32)
         if len(known) < FEWEST_TEXTS:
-            return None
+            return None, Placed(nothing, nothing)
         if len(known) > MOST_TEXTS:
-            known = [known[place] for place in np.linspace(0, len(known) - 1, MOST_TEXTS).astype(int)]
-        fold = np.random.default_rng(seed).permutation(len(known)) % FOLDS
-        apart = np.zeros(len(known), np.float32)
-        for each in range(FOLDS):
-            rest = [text for text, of in zip(known, fold, strict=True) if of != each]
-            vectors, centres, _ = _fitted(rest, embed, seed)
-            held_out = [text for text, of in zip(known, fold, strict=True) if of == each]
-            apart[fold == each] = _nearest(vectors.of(held_out, len(rest)), centres)[1]
-        vectors, centres, place = _fitted(known, embed, seed)
+            known = known[np.linspace(0, len(known) - 1, MOST_TEXTS).astype(int)]
+        chosen = [(texts[n] or "")[:MOST_CHARS] for n in known]
+        vectors = Vectors.fit(chosen, embed=embed, seed=seed)
+        matrix = vectors.of(chosen, len(chosen))
+        centres = _centres(matrix, seed)
+        label, itself = _nearest(matrix, centres)
+        nearest, apart = _cross_fitted(chosen, label, len(centres), embed, seed)
+        copies = Counter(chosen)
+        repeated = np.array([copies[text] > 1 for text in chosen])
+        nearest[repeated], apart[repeated] = label[repeated], itself[repeated]
         limit = float(np.quantile(apart, OTHER_QUANTILE, method="higher"))
-        return cls(vectors, centres, limit, (*_names(known, place, len(centres)), OTHER), len(known))
+        found = cls(vectors, centres, limit, (*_names(chosen, label, len(centres)), OTHER), len(chosen))
+        placed = found.place(texts)
+        placed.code[known] = np.where(apart > limit, len(centres), nearest)
+        placed.distance[known] = apart
+        return found, placed
 
     def place(self, texts: Sequence[str | None]) -> Placed:
         """Return code and distance of each text; None where its text is not known."""
@@ -227,15 +239,31 @@ def _minilm() -> Any:
     return library.SentenceTransformer("all-MiniLM-L6-v2")
 
 
-def _fitted(texts: Sequence[str], embed: Embed, seed: int) -> tuple[Vectors, Floats, npt.NDArray[np.int64]]:
-    """Return vectors, centres and the centre of each text."""
-    vectors = Vectors.fit(texts, embed=embed, seed=seed)
-    matrix = vectors.of(texts, len(texts))
+def _centres(matrix: Floats, seed: int) -> Floats:
     distinct = len(np.unique(matrix.round(6), axis=0))
-    count = max(1, min(CENTRES, len(texts) // TEXTS_A_CENTRE, distinct))
+    count = max(1, min(CENTRES, len(matrix) // TEXTS_A_CENTRE, distinct))
     found = cluster.KMeans(count, n_init=3, random_state=seed).fit(_unit(matrix))
-    centres = _unit(found.cluster_centers_.astype(np.float32))
-    return vectors, centres, _nearest(matrix, centres)[0]
+    return _unit(found.cluster_centers_.astype(np.float32))
+
+
+def _cross_fitted(
+    texts: Sequence[str], label: npt.NDArray[np.int64], centres: int, embed: Embed, seed: int
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return topic and distance of each text by vectors and centres of the other folds' texts.
+
+    label: topic of each text by all of them, so that the centres of a fold are those of the same topics.
+    """
+    fold = np.random.default_rng(seed).permutation(len(texts)) % FOLDS
+    nearest, apart = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.float32)
+    for each in range(FOLDS):
+        rest = [text for text, of in zip(texts, fold, strict=True) if of != each]
+        vectors = Vectors.fit(rest, embed=embed, seed=seed)
+        matrix, of_rest = _unit(vectors.of(rest, len(rest))), label[fold != each]
+        sums = np.zeros((centres, matrix.shape[1]), np.float32)
+        np.add.at(sums, of_rest, matrix)
+        held_out = [text for text, of in zip(texts, fold, strict=True) if of == each]
+        nearest[fold == each], apart[fold == each] = _nearest(vectors.of(held_out, len(rest)), _unit(sums))
+    return nearest, apart
 
 
 def _unit(matrix: Floats) -> Floats:
@@ -246,7 +274,7 @@ def _unit(matrix: Floats) -> Floats:
 def _nearest(matrix: Floats, centres: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
     alike = matrix @ centres.T
     nearest = alike.argmax(axis=1)
-    return nearest, (1.0 - alike[np.arange(len(matrix)), nearest]).astype(np.float32)
+    return nearest, (1.0 - alike[np.arange(len(matrix)), nearest]).astype(np.float32).round(DECIMALS)
 
 
 def _buckets(text: str) -> Counter[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from trimtab.errors import ImpactFailed
 from trimtab.metric_catalog import CHAT
 from trimtab.monitoring.detection.absolute import Finding
 from trimtab.monitoring.detection.own_windows import Operation
-from trimtab.monitoring.detectors import LEARNT, VersionDetectors
+from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.estimates import estimated_metrics
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
 from trimtab.monitoring.mistakes import Costs
@@ -23,16 +23,13 @@ from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.row_money import RowMoney
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.model import Prices
-from trimtab.records.monitoring import ABSOLUTE, CHECKS, SCORE, TEXTS, Signal
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, LEARNT, SCORE, TEXTS, Signal
 from trimtab.records.record import Record
 from trimtab.stats.profile import WindowProfile
-from trimtab.stats.schemes import BELOW, CategoryBins
 
 Matrix = npt.NDArray[np.float32]
 MICROS_AN_HOUR = 3_600_000_000
 TOP_COLUMNS = 3
-MODEL_REPORTED = "model_reported"
-"""Of prompts: any new value of this column is told at once, whatever the share."""
 FULL_SHARE = 0.9
 """A version that scored a smaller share of the window's predictions saw a part of the day only: it is not compared."""
 
@@ -66,12 +63,10 @@ def judge_closed(
         records.append(window.profile(profile, len(matrix)))
         if reference.limits is not None and len(matrix):
             records.append(_unexpected(window, matrix[:, : len(reference.names)], reference.names, reference.limits))
-        if reference.task == CHAT:
-            records += _of_turns(window, rows, profile, reference)
+        records += _hashed(window, rows)
         if detectors is not None and whole and len(matrix):
             records += _drift(window, profile, detectors)
-            found = detectors.finish(profile, window.span.start)
-            records += _absolute(window, profile, [one for one in found if one.column != MODEL_REPORTED])
+            records += _absolute(window, profile, detectors.finish(profile, window.span.start))
     records += _operations(window, rows, metrics, detectors if whole else None)
     return records
 
@@ -104,12 +99,12 @@ def turn_operations(rows: VersionRows, metrics: Mapping[str, float]) -> dict[str
     return {**quick, "turn_cost": spent, "cost": metrics["cost"] + spent}
 
 
-def _of_turns(
-    window: VersionWindow, rows: VersionRows, profile: WindowProfile, reference: Reference
-) -> Iterator[Signal]:
-    """Yield what one look at the turns shows: texts that are hashed, and models that never answered before."""
-    if rows.hashed:
-        yield window.signal(
+def _hashed(window: VersionWindow, rows: VersionRows) -> list[Signal]:
+    """Return a signal of the turns whose text is hashed, if there are any."""
+    if not rows.hashed:
+        return []
+    return [
+        window.signal(
             "quality",
             subject=TEXTS,
             statistic="share of turns whose text is kept as a hash",
@@ -118,20 +113,7 @@ def _of_turns(
             reason=f"the text of {rows.hashed:,} of {rows.scored.rows:,} turns is kept as a hash "
             "(llm.store.messages): they have no topic and no language",
         )
-    reported, bins = profile[MODEL_REPORTED], reference.schemes[MODEL_REPORTED]
-    new = reported.counts[BELOW] if isinstance(bins, CategoryBins) and bins.top else 0
-    if new:
-        known = ", ".join(reference.category_names.get(MODEL_REPORTED, ())) or "others"
-        yield window.signal(
-            "quality",
-            subject=f"{ABSOLUTE}{MODEL_REPORTED}",
-            statistic="share of turns that another model answered",
-            value=new / reported.n,
-            effect={"limit": 0.0},
-            rows=reported.n,
-            carriers=(MODEL_REPORTED,),
-            reason=f"{new:,} of {reported.n:,} turns were answered by a model that is none of the reference ({known})",
-        )
+    ]
 
 
 def is_whole(rows: VersionRows) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 from trimtab.bundle.prompt_spec import TURN_ANSWERS, TURN_INPUTS
@@ -16,9 +15,10 @@ from trimtab.clock import to_micros
 from trimtab.errors import DataError
 from trimtab.metric_catalog import CHAT
 from trimtab.monitoring.detection.absolute import AbsoluteRules, Finding
-from trimtab.monitoring.detection.own_windows import FIRST_WINDOWS, OPERATIONS, Operation, OwnWindows
+from trimtab.monitoring.detection.own_windows import OPERATIONS, Operation, OwnWindows
 from trimtab.monitoring.detection.reference_windows import Mode, ReferenceWindows
 from trimtab.monitoring.detection.segments import SegmentDetectors, of_effect
+from trimtab.monitoring.event_windows import BEGINNING
 from trimtab.monitoring.reference import Reference, missing_share
 from trimtab.records.monitoring import Profile, Signal, is_output
 from trimtab.records.record import SignalKind
@@ -44,7 +44,6 @@ FORMAT = 7
 
 OF_OWN: tuple[Literal["missing", "excess"], ...] = ("missing", "excess")
 """What a prompt is compared in with its own first windows where its reference does not know it."""
-LEARNT = f"one of the version's first {FIRST_WINDOWS} windows, which later ones are compared with"
 MISSING_SD = 0.001
 """Smallest spread of the missing share between windows that counts."""
 
@@ -65,12 +64,15 @@ class VersionDetectors:
         self.reference = reference
         self.compared_with = ReferenceWindows(reference, mode)
         self._seed = version
+        own = reference.made_of == "own"
+        self._since = reference.starts[-1] + reference.window if own else BEGINNING
+        """Windows that began before are part of the reference."""
         self._horizon = horizon
         self._smallest = smallest
         self._features, self._outputs = _columns(reference)
         self._inputs = self._drift(self._features)
         self._score = self._drift(self._outputs)
-        watched = bool(self._features) and not reference.of_examples
+        watched = bool(self._features) and reference.made_of == "training"
         self._missing = self._upward(reference.missing(), reference.rows, smallest_sd=MISSING_SD) if watched else None
         labelled = [w for w in reference.labelled if w is not None]
         self._excess = self._upward(reference.excess, [w.rows for w in labelled])
@@ -121,10 +123,7 @@ class VersionDetectors:
         if not found and self.compared_with.take(profile, start):
             windows = self.compared_with.chosen
             self._inputs, self._score = (
-                self._drift(columns)
-                if self.compared_with.mode == "own"
-                else detector and detector.with_reference(windows)
-                for detector, columns in ((self._inputs, self._features), (self._score, self._outputs))
+                detector and detector.with_reference(windows) for detector in (self._inputs, self._score)
             )
             self.usual_inputs, self.usual_score = self._usual()
         return found
@@ -176,15 +175,17 @@ class VersionDetectors:
         data, prediction = ({s.start for s in stored(kind)} for kind in ("data", "prediction"))
         latencies = stored("latency")
         whole = {signal.start for signal in latencies}  # of other windows no latency is written, and nothing is judged
-        learnt = whole if self.compared_with.mode == "own" else set[datetime]()
-        profiles = stored("profile")
+        judged = whole if self.reference.task == CHAT else data | prediction
+        profiles = [
+            profile for profile in stored("profile") if to_micros(profile.start) >= self._since and profile.rows
+        ]
         for record in profiles:
             columns = {name: ColumnProfile.from_dict(column) for name, column in record.columns.items()}
             if record.start in data:
                 self.inputs(columns)
             if record.start in prediction:
                 self.score(columns)
-            if record.start in data | prediction or (record.start in learnt and record.rows):
+            if record.start in judged:
                 self.finish(columns, to_micros(record.start))
         for signal in stored("quality"):
             self.missing(signal.value, signal.rows)
@@ -240,6 +241,8 @@ class VersionDetectors:
 
     def _drift(self, columns: Sequence[str]) -> DriftDetector | None:
         schemes = {name: self.reference.schemes[name] for name in columns}
+        if self.reference.made_of == "examples":
+            return None
         try:
             return DriftDetector.fit(
                 self.compared_with.chosen,

@@ -16,14 +16,14 @@ from trimtab.errors import ImpactFailed
 from trimtab.metric_catalog import BY_TASK, METRICS, PAIR, Task, compared_metrics, with_metric
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.detection.segments import SegmentStep, segment_excess
-from trimtab.monitoring.detectors import LEARNT, VersionDetectors
+from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.estimates import estimate_errors
 from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.row_money import RowMoney, prices
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
-from trimtab.records.monitoring import ANSWER_MONEY, ANSWERS_PRICED, IMPACT, MONEY_GAIN, Signal, WindowReport
+from trimtab.records.monitoring import ANSWER_MONEY, ANSWERS_PRICED, IMPACT, LEARNT, MONEY_GAIN, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.stats.intervals import row_interval
 from trimtab.stats.metrics import metric_value
@@ -80,6 +80,8 @@ def judge_matured(
             y, score, task=reference.task, threshold=reference.threshold, classes=reference.classes
         )
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
+        categories = {name: values[known] for name, values in scored.categories.items()}
+        signals = _signals(window, y, score, categories, reference, detectors)
         costs, money = prices(policy, reference.task, own.function if own else None), list[Signal]()
         priced, lost = np.ones(len(y), dtype=bool), None
         try:
@@ -88,7 +90,10 @@ def judge_matured(
                 priced = np.isfinite(lost)
                 made[own.function.kind] = float(lost[priced].mean())
                 own = own.rows(known).rows(priced)
-            money = _money(window, made, score[priced], scored.rows / days, reference, policy.currency, costs, own)
+            expected = _expected(score[priced], reference, costs, own)
+            if expected is None and detectors is not None and detectors.learns("excess"):
+                expected = _of_own_windows(signals, costs)
+            money = _money(window, made, score[priced], scored.rows / days, reference, policy.currency, costs, expected)
         except ImpactFailed as error:
             log.error("%s: money lost is not known: %s", window.id, error)
             money = [_failed(window, error, len(y))]
@@ -98,8 +103,6 @@ def judge_matured(
                 metrics["money_lost"] = mistakes.money(made, costs) * int(priced.sum())
                 metrics |= _of_answers(scored, known, priced, y, lost, reference, costs)
         metrics |= estimate_errors(metrics, coverage=int(priced.sum()) / scored.rows)
-        categories = {name: values[known] for name, values in scored.categories.items()}
-        signals = _signals(window, y, score, categories, reference, detectors)
         signals += money
         if unknown:
             metrics["unknown_class"] = sum(unknown.values()) / labelled
@@ -276,15 +279,13 @@ def _money(
     reference: Reference,
     currency: str,
     costs: mistakes.Costs,
-    own: RowMoney | None,
+    expected: float | None,
 ) -> list[Signal]:
-    """Return money lost a day beyond what is expected for these inputs, at this window's traffic.
+    """Return money lost a day beyond what is expected for these inputs, at this window's traffic; none without prices.
 
-    Expected is what the model expects of the scores that it gave, and what it lost beyond that in the reference. Hard
-    rows, such as those of a stormy day, cost more by expectation. References of earlier releases do not know it: what
-    was lost in them is expected then. Raises ImpactFailed.
+    expected: a prediction; None: not known.
     """
-    if not costs or (expected := _expected(score, reference, costs, own)) is None:
+    if not costs or expected is None:
         return []
     labels = len(score)
     lost = mistakes.money(made, costs)
@@ -342,8 +343,21 @@ def _failed(window: VersionWindow, error: ImpactFailed, rows: int) -> Signal:
     )
 
 
+def _of_own_windows(signals: Sequence[Signal], costs: mistakes.Costs) -> float | None:
+    """Return the money a turn that the first windows of a version of a prompt lost; None as long as they last."""
+    concept = next((s for s in signals if s.subject == "all" and "expected" in s.effect), None)
+    return None if concept is None else mistakes.money({"bad_turn": concept.effect["expected"]}, costs)
+
+
 def _expected(score: Floats, reference: Reference, costs: mistakes.Costs, own: RowMoney | None) -> float | None:
-    """Return the money a prediction that is expected to be lost on rows with such scores."""
+    """Return the money a prediction that is expected to be lost on rows with such scores; None where it is not known.
+
+    It is what the model expects of the scores that it gave, and what it lost beyond that in the reference. Hard rows,
+    such as those of a stormy day, cost more by expectation. References of earlier releases do not know it: what was
+    lost in them is expected then. Raises ImpactFailed.
+    """
+    if not costs:
+        return None
     usual = reference.money_beyond(costs)
     if usual is None:
         return reference.money(costs)

@@ -29,7 +29,7 @@ from trimtab.monitoring.label_reading import LabelPosition, LabelReader
 from trimtab.monitoring.open_windows import of_model
 from trimtab.monitoring.prediction_rows import judged
 from trimtab.monitoring.prompts.turn_texts import TurnTexts
-from trimtab.monitoring.window_stream import References, WindowStream
+from trimtab.monitoring.window_stream import Rebuild, References, WindowStream
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
@@ -52,7 +52,8 @@ class Monitor:
     references: gives the Reference of a model's version (the bundle's reference/windows.json), or None.
     checkpoint: file with the place from which the next process reads; None reads from the beginning.
     impact_functions: the project's own, by model.
-    prompts: names of the models that are prompts.
+    prompts: names of the models that are prompts. rebuild: makes the reference of a version of a prompt of its own
+    first windows.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Monitor:
         checkpoint: Path | None = None,
         impact_functions: Mapping[str, ImpactFunction] | None = None,
         prompts: Collection[str] = (),
+        rebuild: Rebuild | None = None,
     ) -> None:
         self._impact_functions = impact_functions or {}
         self._metadata = metadata
@@ -78,7 +80,7 @@ class Monitor:
         self._cursor: Cursor = START
         self._metrics = dict.fromkeys(prompts, policy.llm.promote.metric)
         self._labels = LabelReader(predictions, metrics=self._metrics)
-        self._prompts = frozenset(prompts)
+        self._prompts, self._rebuild = frozenset(prompts), rebuild
         hint = checkpoint.with_name(TEXTS) if checkpoint else None
         self._texts = TurnTexts(predictions, prompts, hint) if prompts else None
         self._logged = BEGINNING
@@ -284,5 +286,6 @@ class Monitor:
                 self._states,
                 self._impact_functions.get(model),
                 self._texts if model in self._prompts else None,
+                self._rebuild if model in self._prompts else None,
             )
         return self._streams[model]

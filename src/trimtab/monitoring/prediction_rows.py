@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.bundle.prompt_spec import NOT_THE_VERSION
 from trimtab.records.record import Role
 from trimtab.stores.predictions import label_rule
 
@@ -20,8 +21,7 @@ Floats = npt.NDArray[np.float64]
 LARGEST = float(np.finfo(np.float32).max)
 """A larger score or label counts as missing: the mean of its square would be infinite."""
 
-CLIENT_GONE = "client_gone"
-"""Error of a turn whose client hung up before the end, which is no failure of the version."""
+OTHERS = pa.array(NOT_THE_VERSION, pa.string())
 KEPT = (
     "prediction_id",
     "version",
@@ -165,7 +165,7 @@ def version_rows(
     own = own.sort_by([("event_time", "ascending"), ("prediction_id", "ascending")])
     served = _array(own, "served")
     timed = own.filter(pa.array(served)) if served.any() else own
-    failed = own.filter(pc.fill_null(pc.not_equal(own["error"], CLIENT_GONE), False))
+    failed = own.filter(pc.and_(pc.is_valid(own["error"]), pc.invert(pc.is_in(own["error"], value_set=OTHERS))))
     scored = Scored(
         version=version,
         role=role,

@@ -38,6 +38,7 @@ from trimtab.tasks import RULES
 
 Floats = npt.NDArray[np.float64]
 
+MadeOf = Literal["training", "examples", "own"]
 MIN_USUAL_WINDOWS = 10
 """With fewer windows nothing is usual for a metric."""
 USUAL = (0.05, 0.5, 0.95)
@@ -94,8 +95,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     segments: list[dict[str, tuple[float, int]]] = []
     """Excess and labelled rows by segment, one entry a window. References of earlier releases have none."""
     classes: tuple[str, ...] = ()
-    of_examples: bool | msgspec.UnsetType = msgspec.UNSET
-    """Only in the files of prompts: the rows are answers to examples."""
+    made_of: MadeOf | msgspec.UnsetType = msgspec.UNSET
+    """Left out of files of training spans."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +124,9 @@ class Reference:
     """Excess and labelled rows of each window by segment (segments.py)."""
     classes: tuple[str, ...] = ()
     """Names of the classes of a multiclass model, in the order of its scores."""
-    of_examples: bool = False
-    """Its rows are answers of a prompt to examples, which traffic is not compared with."""
+    made_of: MadeOf = "training"
+    """What its windows are. Traffic is not compared with examples, to which a prompt has answered in its evaluation;
+    own: the first windows of the version itself."""
     limits: Limits | None = None
     """What features that a request brings as they are were expected to be; None looks at none. Not in the file."""
     category_names: Names = field(default_factory=dict)
@@ -218,7 +220,7 @@ class Reference:
             correlations=[list(w[ENTRY].counts) for w in self.profiles if ENTRY in w],
             segments=[dict(window) for window in self.segments],
             classes=self.classes,
-            of_examples=self.of_examples or msgspec.UNSET,
+            made_of=msgspec.UNSET if self.made_of == "training" else self.made_of,
         )
         return msgspec.json.encode(file)
 
@@ -252,7 +254,7 @@ class Reference:
             expectation=file.expectation,
             segments=tuple(file.segments),
             classes=file.classes,
-            of_examples=file.of_examples is True,
+            made_of="training" if file.made_of is msgspec.UNSET else file.made_of,
         )
 
 
@@ -270,7 +272,7 @@ def build_reference(
     categories: Collection[str] = (),
     impact_function: ImpactFunction | None = None,
     classes: Sequence[str] = (),
-    of_examples: bool = False,
+    made_of: MadeOf = "training",
 ) -> Reference:
     """Return the reference of a training span.
 
@@ -285,7 +287,7 @@ def build_reference(
         categories: features whose numbers are codes; they are counted code by code, and none is more than another.
         impact_function: the project's, in place of costs.
         classes: names of the classes of a multiclass model, in the order of its scores.
-        of_examples: the rows are answers of a prompt to examples.
+        made_of: what the rows are.
 
     Raises DataError when there are no rows, shapes do not fit, or costs are of classes that the model does not have;
     ImpactFailed.
@@ -349,7 +351,7 @@ def build_reference(
         if categories
         else (),
         classes=tuple(named),
-        of_examples=of_examples,
+        made_of=made_of,
     )
 
 

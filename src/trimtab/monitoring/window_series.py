@@ -181,7 +181,8 @@ class WindowSeries:
         answered = sum(w.served_rows for w in reports) or champion.rows
         step = self._of("volume", TRAFFIC, 0).step(to_micros(champion.start), answered / windows)
         reference = self._references(self._model, champion.version)
-        usual = reference.median_rows if reference and reference.window == self._decide.window else None
+        fits = reference and reference.window == self._decide.window and reference.made_of != "examples"
+        usual = reference.median_rows if reference and fits else None
         return self._signal(
             "volume",
             TRAFFIC,

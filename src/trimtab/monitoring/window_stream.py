@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +48,7 @@ from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
 from trimtab.records.training import Bundle
 from trimtab.stats.schemes import CategoryBins
+from trimtab.stats.sequential import ENOUGH_WINDOWS
 from trimtab.stats.smallest import Smallest
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.tasks import RULES
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 
 References = Callable[[str, int], Reference | None]
 """Returns the reference of a model's version, or None when its bundle has none."""
+Rebuild = Callable[[Sequence[WindowReport]], Reference]
+"""Returns the reference of a version of a prompt that its own first windows make."""
 
 
 @dataclass
@@ -84,8 +87,11 @@ class WindowStream:
         states: DetectorStates | None = None,
         impact_function: ImpactFunction | None = None,
         texts: TurnTexts | None = None,
+        rebuild: Rebuild | None = None,
     ) -> None:
-        """texts: of the turns, if the model is a prompt."""
+        """texts: of the turns, if the model is a prompt. rebuild: makes the reference of a version of a prompt of its
+        own first windows."""
+        self._rebuild = rebuild
         self._money = impact_function
         self._texts = texts
         self._states = states or DetectorStates(None)
@@ -165,10 +171,30 @@ class WindowStream:
         """Rows in memory: of open windows, and of closed ones that wait for labels."""
         return self.open.rows + sum(s.rows for window in self._waiting for s in window.versions.values())
 
+    def _learn(self, versions: Iterable[int]) -> None:
+        """Replace the references of versions that have served enough windows, and had answers to examples alone."""
+        for version in versions:
+            reference = self._reference(version)
+            if self._rebuild is None or reference is None or reference.made_of != "examples":
+                continue
+            first = self._metadata.find(
+                WindowReport,
+                limit=ENOUGH_WINDOWS,
+                oldest_first=True,
+                model=self.model,
+                version=version,
+                stage="closed",
+            )
+            if len(first) == ENOUGH_WINDOWS:
+                self._references[version] = self._rebuild(first)
+                self._detectors.pop(version, None)
+
     def _close(self, span: Span, table: pa.Table, pool: LabelPool) -> list[Record]:
         stored = self._stored.closed.get(span.start)
         requests, versions = requests_of(table), versions_of(table)
         limits = {v: r.rows for v, r in stored.items() if v in versions} if stored else dict.fromkeys(versions)
+        if stored is None:
+            self._learn(limits)
         self._prepare(limits)
         self._stored.closed.pop(span.start, None)
         if stored and any(versions.get(v, 0) < r.rows for v, r in stored.items()):

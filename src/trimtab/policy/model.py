@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from trimtab.errors import nearest
-from trimtab.metric_catalog import CONTAMINATION, Task
+from trimtab.metric_catalog import CHAT, CONTAMINATION, Task
 from trimtab.policy.alert_channels import Alerts
 from trimtab.policy.data_checks import (
     Distribution,
@@ -278,5 +278,6 @@ class Policy(Section):
         return self.model_copy(update=differing)
 
     def for_task(self, task: Task) -> Policy:
-        """Return the policy with the costs of one task alone."""
-        return self.model_copy(update={"impact": self.impact.for_task(task)})
+        """Return the policy with the costs of one task alone. A prompt is never changed without measured harm."""
+        decide = self.decide.model_copy(update={"require_harm": True}) if task == CHAT else self.decide
+        return self.model_copy(update={"impact": self.impact.for_task(task), "decide": decide})

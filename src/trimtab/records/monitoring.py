@@ -127,6 +127,9 @@ ABSOLUTE = "absolute:"
 Such a signal is written only when a rule fires. Its value is beyond `effect["limit"]`."""
 
 
+LEARNT = "one of the version's first windows, which later ones are compared with"
+"""Reason of a signal of a window that nothing is compared with yet."""
+
 VIEW = "view:"
 """Begins the subject of the freshness signals of views; its name follows. `effect["limit"]` is the limit."""
 

@@ -24,7 +24,7 @@ def text(random: np.random.Generator, words: Sequence[str] | np.ndarray) -> str:
 @pytest.fixture(scope="module")
 def topics() -> Topics:
     random = np.random.default_rng(1)
-    found = Topics.fit([text(random, SUBJECTS[n % 8]) for n in range(200)])
+    found, _ = Topics.fit([text(random, SUBJECTS[n % 8]) for n in range(200)])
     assert found is not None
     return found
 
@@ -74,14 +74,16 @@ def test_what_is_no_file_of_topics_is_refused() -> None:
 
 
 def test_few_texts_have_no_topics() -> None:
-    assert Topics.fit(["some words", None, " "] * 10) is None
+    found, placed = Topics.fit(["some words", None, " "] * 10)
+    assert found is None
+    assert np.isnan(placed.code).all()
 
 
 def test_a_word_of_few_texts_names_no_topic() -> None:
     random = np.random.default_rng(5)
     texts = [text(random, SUBJECTS[n % 4]) for n in range(60)]
     texts[0] = " ".join([texts[0], *["zebediah"] * 9])
-    found = Topics.fit(texts)
+    found, _ = Topics.fit(texts)
     assert found is not None
     assert not any("zebediah" in name for name in found.names)
 
@@ -107,3 +109,14 @@ def test_a_word_of_few_texts_names_no_topic() -> None:
 def test_the_language_of_a_text(said: str, expected: str) -> None:
     assert language(said) == expected
     assert expected in LANGUAGES
+
+
+def test_reference_texts_are_as_far_from_their_topics_as_new_ones() -> None:
+    random = np.random.default_rng(6)
+    texts = [text(random, SUBJECTS[n % 8]) for n in range(300)]
+    found, placed = Topics.fit(texts)
+    assert found is not None
+    new = found.place([text(random, SUBJECTS[n % 8]) for n in range(300)]).distance
+    itself, spread = found.place(texts).distance, float(np.std(placed.distance))
+    assert abs(float(np.mean(new - placed.distance))) < 0.3 * spread
+    assert float(np.mean(new - itself)) > 0.6 * spread  # what topics are made of is nearer to them

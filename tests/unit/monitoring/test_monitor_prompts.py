@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from trimtab.clock import EPOCH, ManualClock
 from trimtab.llm.topics import Topics, TurnTopics
 from trimtab.monitoring.detection.own_windows import FIRST_WINDOWS
 from trimtab.monitoring.monitor import Monitor
+from trimtab.monitoring.prompts.served_turns import served_turns
 from trimtab.monitoring.prompts.turn_reference import (
     ANSWER_TOPICS,
     QUESTION_TOPICS,
@@ -26,7 +27,7 @@ from trimtab.monitoring.prompts.turn_reference import (
 )
 from trimtab.monitoring.reference import Reference
 from trimtab.policy.reader import parse_policy
-from trimtab.records.monitoring import Signal
+from trimtab.records.monitoring import LEARNT, Signal, WindowReport
 from trimtab.stores.predictions.contract import START
 from trimtab.stores.predictions.label_rule import answer_id
 from trimtab.testing.predictions import label_rows
@@ -60,18 +61,27 @@ def reference_of(found: TurnReference) -> Reference:
 class PromptBench(Bench):
     """A log of turns, and monitors on it."""
 
-    def watch(self, known: Reference | None = None, metric: str = "thumbs_down") -> Monitor:
-        found = known or reference_of(made())
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.own: Reference | None = None
+
+    def rebuild(self, windows: Sequence[WindowReport]) -> Reference:
+        turns = served_turns(self.log, windows, metric="thumbs_down")
+        self.own = reference_of(build_turn_reference(turns, window=POLICY.decide.window, own=True))
+        return self.own
+
+    def watch(self, metric: str = "thumbs_down") -> Monitor:
         promote = POLICY.llm.promote.model_copy(update={"metric": metric})
         policy = POLICY.model_copy(update={"llm": POLICY.llm.model_copy(update={"promote": promote})})
         return Monitor(
             self.book,
             self.log,
             policy,
-            lambda model, version: found,
+            lambda model, version: self.own or reference_of(made()),
             ManualClock(EPOCH),
             checkpoint=self.checkpoint,
             prompts=[PROMPT],
+            rebuild=self.rebuild,
         )
 
     def of(self, kind: str, subject: str = "all", since: int = 0) -> list[Signal]:
@@ -113,7 +123,7 @@ def test_ordinary_hours_raise_no_alarm_and_the_first_ones_are_learnt(changed: Pr
     data = [s for s in changed.of("data") if s.start < changed.of("data", since=HORIZON)[0].start]
     assert len(data) == HORIZON - FIRST_WINDOWS
     assert data[0].reference_windows == FIRST_WINDOWS
-    assert "own first" in data[0].compared_with
+    assert data[0].compared_with == f"the version's own first {FIRST_WINDOWS}"
     assert lowest(data) > 0.05
 
 
@@ -127,9 +137,17 @@ def test_a_rise_of_thumbs_down_is_a_concept_signal(changed: PromptBench) -> None
     before = [s for s in changed.of("concept") if s.p_seq is not None][: HORIZON - FIRST_WINDOWS]
     assert lowest(before) > 0.05
     assert lowest(changed.of("concept", since=HORIZON + 6)) < 0.05
+    assert changed.of("concept")[0].reason == LEARNT
     rates = [w.metrics["bad_rate"] for w in changed.reports()]
     assert np.mean(rates[:HORIZON]) == pytest.approx(0.1, abs=0.04)
     assert np.mean(rates[HORIZON + 6 :]) == pytest.approx(0.6, abs=0.1)
+
+
+def test_bad_turns_cost_money_beyond_those_of_the_first_windows(changed: PromptBench) -> None:
+    lost = changed.of("kpi")
+    assert len(lost) == len(changed.reports()) - FIRST_WINDOWS
+    assert lost[0].effect["expected_per_prediction"] == pytest.approx(0.2, abs=0.1)  # 10 % bad, 2 USD each
+    assert np.mean([s.value for s in lost[-4:]]) > 40 * 0.6
 
 
 def test_turns_cost_what_their_endpoint_charges(changed: PromptBench) -> None:
@@ -147,7 +165,7 @@ def test_a_model_that_never_answered_before_is_told_at_once(prompts: PromptBench
     prompts.watch().step()
     found = prompts.of("quality", "absolute:model_reported")
     assert [s.start.hour for s in found] == [2]
-    assert "classifier-1" in found[0].reason
+    assert "a category that the reference does not have" in found[0].reason
 
 
 def test_hashed_texts_have_no_topics_and_the_signal_says_so(prompts: PromptBench) -> None:
@@ -258,7 +276,7 @@ def test_served_windows_make_a_reference_that_later_versions_are_compared_with()
         for n in range(20)
     ]
     found = reference_of_windows(turns)
-    assert not found.of_examples
+    assert found.made_of == "training"
     assert found.windows == 30
     assert all(each is not None and each.metrics["bad_rate"] == 0.1 for each in found.labelled)
 

@@ -18,9 +18,9 @@ from trimtab.app.llm.evaluating import (
     Version,
     compared_with,
 )
-from trimtab.app.llm.evaluation_reference import evaluation_reference
 from trimtab.app.llm.kept_evaluations import keep_evaluation
 from trimtab.app.llm.prompt_versions import current_spec, register_prompt, stage_prompt
+from trimtab.app.llm.turn_references import turn_reference
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.mlflow_access import open_tracking, set_aliases
 from trimtab.app.project.workspace import Workspace
@@ -105,7 +105,7 @@ def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
             done = evaluating.run()
         facts, used = done.evaluation.facts, meter.usage
         keep_evaluation(workspace, name, run_id, done.evaluation)
-        reference = evaluation_reference(workspace, done.evaluation)
+        reference = turn_reference(workspace, done.evaluation)
         record = Run(
             id=run_id,
             created_at=workspace.now(),

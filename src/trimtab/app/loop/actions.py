@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
+from trimtab.app.llm.searches import no_search
 from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.project.mlflow_access import set_aliases
 from trimtab.app.project.workspace import Workspace
@@ -30,17 +31,25 @@ class Retrainings(Protocol):
 class LoopActions:
     """The real actions, handed to the controller."""
 
-    def __init__(self, workspace: Workspace, retraining: Retrainings) -> None:
+    def __init__(self, workspace: Workspace, retraining: Retrainings, searches: Retrainings | None = None) -> None:
+        """searches: those for better prompts; None: none can be started."""
         self._workspace = workspace
         self._retraining = retraining
+        self._searches = searches
+
+    def no_search(self, model: str) -> str:
+        """Return why no search for a better prompt may be started; empty when one may, and for a model."""
+        if self._searches is None and model in self._workspace.project.definitions.prompts:
+            return f"no search for a better version of prompt '{model}' can be started here"
+        return no_search(self._workspace, model)
 
     def retrain(self, decision: Decision) -> None:
-        """Start the retraining workflow."""
-        self._retraining.start(decision, as_of=decision.end, approved=True)
+        """Start the retraining workflow; of a prompt the search for a better one."""
+        self._starter(decision.model).start(decision, as_of=decision.end, approved=True)
 
     def review(self, decision: Decision) -> None:
         """Start the workflow; it waits for a person first."""
-        self._retraining.start(decision, as_of=decision.end, approved=False)
+        self._starter(decision.model).start(decision, as_of=decision.end, approved=False)
 
     def rollback(self, decision: Decision) -> None:
         """Restore what served before the version that was judged, or the shadow that leads it.
@@ -75,4 +84,8 @@ class LoopActions:
 
     def running(self, model: str) -> int:
         """Return how many retrainings of the model have not ended."""
-        return len(self._retraining.active(model))
+        return len(self._starter(model).active(model))
+
+    def _starter(self, model: str) -> Retrainings:
+        of_prompt = model in self._workspace.project.definitions.prompts
+        return self._searches if of_prompt and self._searches is not None else self._retraining

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from msgspec import structs
 
+from trimtab.app.llm.turn_references import kept_reference, rebuild_reference
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.pipeline import REFERENCE
 from trimtab.bundle.spec import Limits, Spec, read_spec
@@ -36,6 +37,7 @@ def open_monitor(workspace: Workspace) -> Monitor:
         checkpoint=workspace.run_folder / CHECKPOINT,
         impact_functions=workspace.project.definitions.impact_functions,
         prompts=workspace.project.definitions.prompts,
+        rebuild=partial(rebuild_reference, workspace),
     )
 
 
@@ -51,6 +53,8 @@ def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
             path = workspace.artifacts.open(bundle.path) / REFERENCE
         except NotFound:
             return None
+        if bundle.kind == "prompt" and (kept := kept_reference(workspace, model, version)) is not None:
+            return kept
         if not path.is_file():
             return None
         spec = read_spec(path.parent.parent)

@@ -71,15 +71,17 @@ def decide_once(workspace: Workspace) -> list[Decision]:
 
 
 def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Controller]:
+    actions = LoopActions(workspace, retrainings)
     return {
         name: Controller(
             workspace.metadata,
             judging_policy(workspace.project.policy, model.task, measured=True),
             name,
-            LoopActions(workspace, retrainings),
+            actions,
             workspace.clock,
             tables=model.source_tables,
             before=partial(windows_before_service, workspace, name),
+            no_search=partial(actions.no_search, name),
         )
         for name, model in workspace.project.definitions.served.items()
     }

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trimtab.app.gateway.turns import judging_policy
+from trimtab.app.llm.searches import no_search
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.cause import gather
 from trimtab.control.decision import Draft
@@ -119,7 +120,7 @@ def decision_past(workspace: Workspace, decision: Decision) -> DecisionPast:
     except NotFound:
         why = "it answers a request, so no window was judged" if decision.trigger == "request" else "its window is gone"
         return DecisionPast(policy=policy, window=None, given=None, draft=None, unlike=why)
-    given = _given(PastMetadata(workspace.metadata, decision), policy, window)
+    given = _given(PastMetadata(workspace.metadata, decision), policy, window, no_search(workspace, decision.model))
     draft = given.decide()
     same = draft is not None and (draft.band, draft.impact, draft.cell, draft.action, draft.trigger) == (
         decision.band,
@@ -150,7 +151,7 @@ def _policy(workspace: Workspace, decision: Decision) -> tuple[Policy, str]:
     return (present if model is None else judging_policy(present, model.task, measured=True)), why
 
 
-def _given(past: PastMetadata, policy: Policy, window: WindowReport) -> Given:
+def _given(past: PastMetadata, policy: Policy, window: WindowReport, unsearchable: str) -> Given:
     model, size = window.model, policy.decide.window
     cause = gather(past, window, over=policy.impact.over, size=size)
     freeze = active_freeze(past, model, window.end + timedelta(microseconds=policy.decide.labels_mature_after))
@@ -160,6 +161,7 @@ def _given(past: PastMetadata, policy: Policy, window: WindowReport) -> Given:
         running=_running(past, model),
         frozen=None if freeze is None else freeze_reason(freeze),
         frozen_until=None if freeze is None else freeze.until,
+        no_search=unsearchable,
     )
     suspected = held(past, model, as_of=window.end)
     by_rows = policy.retrain.refresh is not None or policy.retrain.on_new_data is not None

@@ -42,6 +42,7 @@ BRAKES: Mapping[str, str] = MappingProxyType(
     {
         "replaced": "replaced",
         "frozen": "frozen",
+        "nothing_to_tune": "nothing to tune",
         "no_harm_shown": "no harm shown",
         "broken_pipe": "broken pipe",
         "little_reference": "too little reference",

@@ -18,7 +18,6 @@ from typing import Any
 from trimtab.monitoring.reference import Reference
 from trimtab.stats.profile import ColumnProfile, WindowProfile
 from trimtab.stats.schemes import ABOVE, BELOW, FIRST_BIN, MISSING, OTHER, NumericBins
-from trimtab.stats.sequential import ENOUGH_WINDOWS
 
 FEWEST_WINDOWS = 14
 """With fewer reference windows nothing is known about how much windows differ."""
@@ -37,6 +36,8 @@ UNIT_LEAP = 1.5
 SPREAD_LEAP = 1.5
 SPREAD_ROOM = 0.3
 """Logarithm of a spread's ratio that always counts as ordinary."""
+AT_ONCE = ("model_reported",)
+"""Columns of prompts of which a single unknown category is told. Answers to examples are a reference for them, too."""
 ERRORS = 3.0
 """Standard errors of a mean that always count as ordinary."""
 GROSS_SHARE = 0.1
@@ -140,17 +141,16 @@ class AbsoluteRules:
         self._window = reference.window
         self._last = reference.starts[-1] if reference.starts else 0
         """Start of the last window."""
-        self._learns = ENOUGH_WINDOWS if reference.of_examples else 0
-        """So many windows to come are reference windows: there are none of traffic."""
-        if reference.windows < FEWEST_WINDOWS and not self._learns:
+        examples = reference.made_of == "examples"
+        if reference.windows < FEWEST_WINDOWS and not examples:
             return
-        for name in reference.names:
+        for name in AT_ONCE if examples else reference.names:
             bins = reference.schemes[name]
             known = Known()
             if isinstance(bins, NumericBins):
                 known = Known(sd=bins.sd, bins=len(bins.edges) + 1)
             self._known[name] = known
-            for window in () if self._learns else reference.profiles:
+            for window in reference.profiles:
                 _take_in(known, window[name], of_reference=True)
 
     def step(self, profile: WindowProfile, start: int) -> list[Finding]:
@@ -158,11 +158,6 @@ class AbsoluteRules:
 
         start: of the window, in microseconds. After a gap a window is not compared with the last ones, which are old.
         """
-        if self._learns:
-            self._learns, self._last = self._learns - 1, start
-            for name, known in self._known.items():
-                _take_in(known, profile[name], of_reference=True)
-            return []
         found = []
         gap = start - self._last > (RECENT + 1) * self._window
         self._last = start
@@ -179,11 +174,11 @@ class AbsoluteRules:
     def state(self) -> dict[str, Any]:
         """Return what JSON can hold; `load` restores it in rules of the same reference."""
         known = {name: dict(vars(known), held=list(known.held)) for name, known in self._known.items()}
-        return {"last": self._last, "learns": self._learns, "known": known}
+        return {"last": self._last, "known": known}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
-        self._last, self._learns = state["last"], state["learns"]
+        self._last = state["last"]
         self._known = {
             name: Known(**known | {"held": [tuple(held) for held in known["held"]]})
             for name, known in state["known"].items()
@@ -213,14 +208,15 @@ def _findings(name: str, column: ColumnProfile, known: Known, *, gap: bool) -> I
             limit=known.same,
             reason=f"'{name}' has one value{value} in all {valid:,} rows; no window before was constant",
         )
-    if valid >= FEWEST_ROWS:
+    if valid >= FEWEST_ROWS or name in AT_ONCE:
         category = column.kind == "category"
         yield from _unseen(name, column, known) if category else _far_out(name, column, known, valid, gap)
 
 
 def _unseen(name: str, column: ColumnProfile, known: Known) -> Iterator[Finding]:
-    share, limit = column.gross / column.n, max(GROSS_SHARE, GROSS_FACTOR * known.gross)
-    if column.gross >= FEWEST_GROSS and share > limit:
+    fewest, least = (1, 0.0) if name in AT_ONCE else (FEWEST_GROSS, GROSS_SHARE)
+    share, limit = column.gross / column.n, max(least, GROSS_FACTOR * known.gross)
+    if column.gross >= fewest and share > limit:
         yield Finding(
             column=name,
             statistic="share of rows with an unknown category",

@@ -1,6 +1,5 @@
 """Chooses the windows that a version's windows are compared with (`decide.reference`).
 
-own          the version's own first 30 windows: of a prompt whose reference are answers to examples, whatever is chosen
 training     the windows of the training span; windows since join them when they were ordinary (stats/holdback.py)
 rolling      the last 60 windows, whatever they were like; a change is forgotten when it has become the usual
 same-season  the windows of the same weeks one or more years before, so that a season is no drift
@@ -18,7 +17,7 @@ from trimtab.stats.profile import ColumnProfile, WindowProfile
 from trimtab.stats.sequential import ENOUGH_WINDOWS
 from trimtab.units import MICROS
 
-Mode = Literal["training", "rolling", "same-season", "own"]
+Mode = Literal["training", "rolling", "same-season"]
 
 ROLLING = 60
 """Windows of a rolling reference."""
@@ -34,7 +33,7 @@ class ReferenceWindows:
     """The windows that one version is compared with, and those that may be chosen later."""
 
     def __init__(self, reference: Reference, mode: Mode) -> None:
-        self.mode: Mode = "own" if reference.of_examples else mode
+        self.mode = mode
         self._reference = reference
         self._since: list[tuple[int, WindowProfile]] = []
         """Start and profile of the windows since, oldest first."""
@@ -44,15 +43,12 @@ class ReferenceWindows:
 
     def take(self, profile: WindowProfile, start: int) -> bool:
         """Add a window; return True if the choice may have changed."""
-        if self.mode == "training" or (self.mode == "own" and self._known):
+        if self.mode == "training":
             return False
         self._since.append((start, profile))
         if self.mode == "rolling":
             del self._since[: -(ROLLING + HELD_BACK)]
         self._count += 1
-        if self.mode == "own":
-            self._known = ENOUGH_WINDOWS if self._count == ENOUGH_WINDOWS else 0
-            return bool(self._known)
         if self._count % RENEWED_EVERY:
             return False
         before = self._of_training
@@ -66,8 +62,6 @@ class ReferenceWindows:
     @property
     def chosen(self) -> Sequence[WindowProfile]:
         """The windows to compare with, oldest first."""
-        if self.mode == "own":
-            return [profile for _, profile in self._since[: self._known]]
         if self.mode == "rolling":
             known = [*self._reference.profiles, *(profile for _, profile in self._since[: self._known])]
             held_back = min(HELD_BACK, self._known)
@@ -78,9 +72,8 @@ class ReferenceWindows:
     def said(self) -> str:
         """The choice in words, for reasons; empty for the training span."""
         if self.mode == "training":
-            return ""
-        if self.mode == "own":
-            return f"the version's own first {ENOUGH_WINDOWS}"
+            own = self._reference.made_of == "own"
+            return f"the version's own first {len(self.chosen)}" if own else ""
         if self.mode == "rolling":
             return f"the last {len(self.chosen)} but for the newest {HELD_BACK}"
         found = len(self._season())

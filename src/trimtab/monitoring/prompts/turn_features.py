@@ -23,13 +23,16 @@ from trimtab.monitoring.prompts.turn_texts import TurnText, hashed
 Floats = npt.NDArray[np.float32]
 
 
-def text_features(texts: Sequence[TurnText], topics: TurnTopics, models: Sequence[str]) -> dict[str, Floats]:
-    """Return each of TURN_TEXTS, float32 (n,). models: those of the reference, in the order of their codes."""
+def text_features(
+    texts: Sequence[TurnText], question: Placed, answer: Placed, models: Sequence[str]
+) -> dict[str, Floats]:
+    """Return each of TURN_TEXTS, float32 (n,).
+
+    question, answer: topics of the texts. models: those of the reference, in the order of their codes.
+    """
     code = {name: float(place) for place, name in enumerate(models)}
     reported = [np.nan if t.reported is None else code.get(t.reported, float(len(models))) for t in texts]
     languages = [np.nan if t.question is None else float(LANGUAGES.index(language(t.question))) for t in texts]
-    question = _placed(topics.question, [text.question for text in texts])
-    answer = _placed(topics.answer, [text.answer for text in texts])
     columns: Mapping[str, Sequence[float] | Floats] = {
         "model_reported": reported,
         "language": languages,
@@ -48,7 +51,9 @@ def with_texts(rows: VersionRows, texts: Sequence[TurnText], topics: TurnTopics,
     matrix = np.full((len(fits), len(TURN_FEATURES)), np.nan, np.float32)
     flat = rows.lists.filter(fitting).flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     matrix[fits] = flat.reshape(-1, len(TURN_FEATURES))
-    for name, values in text_features(texts, topics, models).items():
+    question = _placed(topics.question, [text.question for text in texts])
+    answer = _placed(topics.answer, [text.answer for text in texts])
+    for name, values in text_features(texts, question, answer, models).items():
         matrix[:, TURN_FEATURES.index(name)] = values
     ends = np.concatenate([[0], np.cumsum(np.where(fits, len(TURN_FEATURES), 0))]).astype(np.int32)
     values = pa.array(matrix[fits].ravel(), pa.float32())

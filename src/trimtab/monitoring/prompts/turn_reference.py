@@ -1,8 +1,9 @@
 """The reference of a version of a prompt: reference/windows.json, and the topics of its texts.
 
-It is made of the answers of its evaluation, or of the windows that the champion has served, as soon as there are
-ENOUGH_WINDOWS of them. Answers to examples are not like traffic: their reference says how each feature is counted and
-which topics there are, and a version that has only that is compared with its own first windows.
+It is made of the windows that the champion has served, where there are ENOUGH_WINDOWS of them, else of the answers of
+the evaluation. Answers to examples are not like traffic, so nothing is compared with them: they say how features are
+counted until the version has served ENOUGH_WINDOWS windows itself. These are its reference from then on, and topics are
+made anew of their texts.
 """
 
 from __future__ import annotations
@@ -53,7 +54,13 @@ class TurnReference:
 
 
 def build_turn_reference(
-    turns: Sequence[ReferenceTurn], *, window: int, costs: Costs | None = None, embed: Embed = "tfidf", seed: int = 0
+    turns: Sequence[ReferenceTurn],
+    *,
+    window: int,
+    costs: Costs | None = None,
+    embed: Embed = "tfidf",
+    seed: int = 0,
+    own: bool = False,
 ) -> TurnReference:
     """Return the reference of a version of a prompt.
 
@@ -63,6 +70,7 @@ def build_turn_reference(
         costs: `impact.cost` of a bad turn.
         embed: how texts become vectors.
         seed: of the topics.
+        own: the turns are of the version itself, whose labels are not known yet.
 
     Raises:
         DataError: there are no turns, or only some of them have a time.
@@ -73,17 +81,16 @@ def build_turn_reference(
     live = served.pop()
     texts = [turn.text for turn in turns]
     models = tuple(sorted({text.reported for text in texts if text.reported is not None}))
-    topics = TurnTopics(
-        Topics.fit([text.question for text in texts], embed=embed, seed=seed),
-        Topics.fit([text.answer for text in texts], embed=embed, seed=seed),
-    )
+    question, asked = Topics.fit([text.question for text in texts], embed=embed, seed=seed)
+    answer, said = Topics.fit([text.answer for text in texts], embed=embed, seed=seed)
+    topics = TurnTopics(question, answer)
     columns = {name: [turn.numbers.get(name, np.nan) for turn in turns] for name in TURN_NUMBERS}
-    columns |= {name: values.tolist() for name, values in text_features(texts, topics, models).items()}
+    columns |= {name: values.tolist() for name, values in text_features(texts, asked, said, models).items()}
     at = [place // ROWS_A_WINDOW * window if turn.at is None else turn.at for place, turn in enumerate(turns)]
     found = build_reference(
         np.array([columns[name] for name in TURN_FEATURES], np.float32).T,
         np.zeros(len(turns)),
-        [np.nan if turn.label is None or not live else turn.label for turn in turns],
+        [np.nan if turn.label is None or not live or own else turn.label for turn in turns],
         np.array(at, np.int64),
         TURN_FEATURES,
         window=window,
@@ -91,7 +98,7 @@ def build_turn_reference(
         threshold=0.5,
         costs=costs or {},
         categories=TURN_CATEGORIES,
-        of_examples=not live,
+        made_of="own" if own else "training" if live else "examples",
     )
     files = {WINDOWS_FILE: found.to_json()}
     for path, of in ((QUESTION_TOPICS, topics.question), (ANSWER_TOPICS, topics.answer)):

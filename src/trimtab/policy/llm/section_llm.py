@@ -258,6 +258,13 @@ class JudgeRules(Section):
     """An older calibration does not count."""
 
 
+class TurnTopics(Section):
+    """How the texts of turns become topics, which monitoring watches."""
+
+    embed: Literal["tfidf", "all-minilm-l6-v2"] = "tfidf"
+    """tfidf: by their words; all-minilm-l6-v2: by sentence embeddings, which need the extra `embeddings`."""
+
+
 class PromotePrompt(Section):
     """What promotes a challenger of a prompt.
 
@@ -354,6 +361,8 @@ class Llm(Section):
     """What a version must pass."""
     judge: JudgeRules = JudgeRules()
     """Language models that judge."""
+    topics: TurnTopics = TurnTopics()
+    """Topics of the texts of turns."""
     promote: PromotePrompt = PromotePrompt()
     """What promotes a challenger."""
     tune: PromptSearch = PromptSearch()

@@ -1,4 +1,4 @@
-"""The reference of a version's monitoring, made of its answers in an evaluation."""
+"""The answers of an evaluation as turns, which the reference of monitoring is made of."""
 
 from __future__ import annotations
 
@@ -10,34 +10,27 @@ from trimtab.llm.evaluate.answer_marks import PICO
 from trimtab.llm.evaluate.results import CANDIDATE, Evaluation, ItemResult
 from trimtab.llm.redaction.project_key import project_key
 from trimtab.llm.redaction.redactor import Redactor
-from trimtab.metric_catalog import CHAT
-from trimtab.monitoring.prompts.turn_reference import ReferenceTurn, TurnReference, build_turn_reference
-from trimtab.monitoring.prompts.turn_texts import NOTHING, TurnText
-from trimtab.monitoring.row_money import prices
+from trimtab.monitoring.prompts.turn_reference import ReferenceTurn
+from trimtab.monitoring.prompts.turn_texts import TurnText
 
 
-def evaluation_reference(workspace: Workspace, evaluation: Evaluation) -> TurnReference:
-    """Return the reference of the candidate: the first answer to each item, its texts as the policy keeps them."""
-    policy = workspace.project.policy
-    redactor = Redactor(
-        policy.llm.redact.detect,
-        policy.llm.redact.patterns,
-        project_key(workspace.root, policy.llm.store.key),
-    )
+def evaluation_turns(workspace: Workspace, evaluation: Evaluation) -> list[ReferenceTurn]:
+    """Return the first answer of the candidate to each item, its texts as the policy keeps them."""
+    llm = workspace.project.policy.llm
+    redactor = Redactor(llm.redact.detect, llm.redact.patterns, project_key(workspace.root, llm.store.key))
 
     def kept(text: str) -> str:
-        return text if policy.llm.store.messages == "full" else redactor.turn().shown(text)
+        return text if llm.store.messages == "full" else redactor.turn().shown(text)
 
-    hashed = policy.llm.store.messages == "hash"
-    turns = [
+    hashed = llm.store.messages == "hash"
+    return [
         ReferenceTurn(
             numbers=_numbers(answer, format_ok=item.format_ok[CANDIDATE][0]),
-            text=NOTHING if hashed else _text(item, answer, kept),
+            text=TurnText(reported=answer.model or None, hashed=True) if hashed else _text(item, answer, kept),
         )
         for item in evaluation.items
         if not (answer := item.answers[CANDIDATE][0]).error
     ]
-    return build_turn_reference(turns, window=policy.decide.window, costs=prices(policy.impact, CHAT, None))
 
 
 def _numbers(answer: Answer, *, format_ok: bool) -> dict[str, float]:

@@ -1,0 +1,123 @@
+"""The pages of a project of a prompt: each opens, and says what there is of its version, windows and decisions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import pytest
+from fastapi.testclient import TestClient
+
+from kit.consoles import browser
+from kit.prompt_turns import Traffic
+from kit.served_prompt import make_version, serve
+from trimtab.app.overviews.reads.child_reader import close_readers
+from trimtab.app.project.limited_workspace import LimitedWorkspace
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.doctor import examine
+from trimtab.app.reports.status import status
+from trimtab.records.control import Decision
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.training import Bundle
+
+LAST = "2026-01-02T07:00Z"
+
+
+@pytest.fixture(scope="module")
+def prompt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """Version 1 has served for 34 hours; in the last four a new subject comes, and users are not content."""
+    workspace, _ = make_version(tmp_path_factory.mktemp("prompt") / "project")
+    usual = Traffic(rows=20, seed=1, reported="classifier")
+    serve(
+        workspace,
+        (usual, range(30)),
+        (Traffic(rows=20, seed=2, new=0.9, bad=0.9, reported="classifier"), range(30, 34)),
+    )
+    yield workspace
+    close_readers()
+
+
+@pytest.fixture(scope="module")
+def client(prompt: Workspace) -> TestClient:
+    return browser(prompt)
+
+
+def read(client: TestClient, path: str) -> str:
+    """Return what a reader of a page sees without a script."""
+    answer = client.get(path, headers={"accept": "text/html"})
+    assert answer.status_code == 200, f"{path}: {answer.text[-1500:]}"
+    plain = re.sub(r"<[^>]+>", " ", re.sub(r"<script.*?</script>", "", answer.text, flags=re.S))
+    return unescape(re.sub(r"\s+", " ", plain))
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/", "triage"),
+        ("/models", "triage"),
+        ("/models/triage", "bad rate"),
+        ("/models/triage?signal=data", "Signals"),
+        (f"/models/triage/windows/{LAST}", "topic_distance"),
+        ("/models/triage/versions/1", "Version 1 of triage is champion now"),
+        ("/models/triage/revisions/1", "Revision 1 of triage"),
+        ("/models/triage/compare", "triage"),
+        ("/models/triage/report", "triage"),
+        ("/experiments", "triage"),
+        ("/decisions", "triage"),
+        ("/models/triage/decisions/32", "triage"),
+        ("/models/triage/decisions/32/report", "triage"),
+        ("/lineage", "Lineage"),
+        ("/lineage/triage/1", "triage"),
+        ("/data", "data"),
+        ("/cost", "triage"),
+        ("/system", "gateway"),
+    ],
+)
+def test_a_page_of_a_prompt_opens(client: TestClient, path: str, said: str) -> None:
+    assert said in read(client, path)
+
+
+def test_the_run_of_an_evaluation_has_a_page(client: TestClient, prompt: Workspace) -> None:
+    run = prompt.metadata.get(Bundle, "triage/1").run
+    assert "exact" in read(client, f"/experiments/{run}")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/state", "/windows", "/versions/1", "/decisions/32", "/compare", f"/windows/{LAST}"]
+)
+def test_the_api_answers_for_a_prompt(client: TestClient, path: str) -> None:
+    answer = client.get(f"/api/v1/models/triage{path}")
+    assert answer.status_code == 200, answer.text[-800:]
+
+
+def test_the_stages_of_a_project_of_prompts_begin_with_its_evaluation(client: TestClient) -> None:
+    page = read(client, "/")
+    assert "trimtab ingest" not in page
+    assert "trimtab train" not in page
+
+
+def test_rows_of_a_window_open_for_a_prompt(client: TestClient) -> None:
+    assert "bad turn" in read(client, f"/models/triage/windows/{LAST}/rows")
+
+
+def test_status_and_doctor_know_prompts(prompt: Workspace) -> None:
+    found = status(prompt)["models"]["triage"]
+    assert found["serving"][0]["bundle"] == "triage/1"
+    assert found["money"]["trainings"] == 0
+    assert "serving triage" in {finding.subject for finding in examine(prompt.project.folder, "local")}
+
+
+def test_a_reader_of_other_models_sees_no_prompt(prompt: Workspace) -> None:
+    limited = LimitedWorkspace(prompt, ["another"])
+    assert not limited.project.definitions.served
+    assert not limited.metadata.find(WindowReport)
+
+
+def test_a_drift_with_harm_asks_a_person_once_where_no_search_can_start(prompt: Workspace) -> None:
+    decisions = prompt.metadata.find(Decision, model="triage", oldest_first=True)
+    assert len(decisions) == 32
+    assert {d.action for d in decisions[:30]} == {"monitor"}
+    reviews = [d for d in decisions if d.action == "review"]
+    assert len(reviews) == 1
+    assert "topic" in " ".join(reviews[0].reasons)
