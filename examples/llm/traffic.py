@@ -11,8 +11,10 @@ import json
 import os
 import random
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,20 @@ def talk(url: str, row: dict[str, str]) -> bool:
     return right
 
 
+def again(rows: list[dict[str, str]], number: int) -> dict[str, str]:
+    """Return a row; after the last one the first follows, as another conversation."""
+    turn, place = divmod(number, len(rows))
+    return {**rows[place], "conversation": f"{rows[place]['conversation']}-{turn}"}
+
+
+def paced(rows: list[dict[str, str]], seconds: float) -> Iterator[dict[str, str]]:
+    """Yield rows, each so many seconds after the one before."""
+    start = time.monotonic()
+    for number, row in enumerate(rows):
+        time.sleep(max(0.0, start + number * seconds - time.monotonic()))
+        yield row
+
+
 def main() -> None:
     """Send a part of a file, and say how many tickets went into the right queue."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,13 +66,14 @@ def main() -> None:
     parser.add_argument("--file", type=Path, default=Path("data/live.jsonl"), help="tickets as JSON lines")
     parser.add_argument("--first", type=int, default=0, help="row to begin with")
     parser.add_argument("--conversations", type=int, default=400, help="how many rows")
+    parser.add_argument("--a-minute", type=float, default=600, help="most conversations a minute")
     parser.add_argument("--at-once", type=int, default=8, help="requests at the same time")
     given = parser.parse_args()
     rows = [json.loads(line) for line in given.file.read_text(encoding="utf-8").splitlines()]
-    rows = rows[given.first : given.first + given.conversations]
+    rows = [again(rows, number) for number in range(given.first, given.first + given.conversations)]
     try:
         with ThreadPoolExecutor(given.at_once) as pool:
-            right = sum(pool.map(lambda row: talk(given.url, row), rows))
+            right = sum(pool.map(lambda row: talk(given.url, row), paced(rows, 60 / given.a_minute)))
     except urllib.error.HTTPError as error:
         sys.exit(f"{error.url}: {error.code}: {error.read().decode(errors='replace')}")
     except urllib.error.URLError as error:
