@@ -54,9 +54,17 @@ def test_openais_client_asks_a_project_of_prompts_alone(make: Make) -> None:
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == '{"queue":"billing"}'
     assert chunks[-1].usage is not None
+    assert whole.usage is not None
     assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
     assert [each.id for each in client.models.list()] == ["triage"]
+    thumb = {"id": whole.id, "name": "thumbs", "value": "down", "rater": "anna"}
+    found = [
+        httpx.post(f"{url}/v2/models/triage/feedback", json=body) for body in (thumb, {**thumb, "id": "chatcmpl-17"})
+    ]
+    assert [each.status_code for each in found] == [200, 404], [each.text for each in found]
     assert gateway.stop() == 0, gateway.log()
+    (label,) = gateway.workspace.predictions.read_labels()[0].to_pylist()
+    assert (label["prediction_id"], label["name"], label["source"], label["label"]) == (whole.id, "thumbs", "user", 1.0)
     rows = gateway.workspace.predictions.read()[0].to_pylist()
     turns = gateway.workspace.predictions.read_turns()[0].to_pylist()
     assert {row["prediction_id"] for row in rows} == {row["prediction_id"] for row in turns} == {whole.id, chunks[0].id}
