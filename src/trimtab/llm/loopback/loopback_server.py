@@ -434,7 +434,7 @@ def _head(status: int, headers: Mapping[str, str]) -> bytes:
 def _decoded(raw: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(raw, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, f"the body is no JSON object: {error}") from None
 
 

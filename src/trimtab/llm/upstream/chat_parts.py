@@ -33,7 +33,18 @@ class _Body(msgspec.Struct):
     error: Any = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decoder = msgspec.json.Decoder(_Body)
+
+
+def _decode(raw: bytes) -> _Body:
+    try:
+        if not raw.isascii():
+            raw.decode()  # msgspec does not look into texts of fields that it passes over
+        return _decoder.decode(raw)
+    except UnicodeDecodeError:
+        raise msgspec.DecodeError("its text is not UTF-8") from None
+    except RecursionError:
+        raise msgspec.DecodeError("its objects are nested too deeply") from None
 
 
 class Delta(msgspec.Struct, kw_only=True):
@@ -199,8 +210,10 @@ def _text(content: str | list[Any] | None) -> str:
 def _size(text: str, refusal: str, calls: Sequence[Mapping[str, Any]]) -> int:
     size = len(text.encode("utf-8", "surrogatepass")) + len(refusal.encode("utf-8", "surrogatepass"))
     for call in calls:
-        function = call.get("function")
-        if isinstance(function, dict):
-            size += len(str(function.get("name") or "").encode("utf-8", "surrogatepass"))
-            size += len(str(function.get("arguments") or "").encode("utf-8", "surrogatepass"))
+        function = call.get("function") or {}
+        for key in ("name", "arguments"):
+            value = function.get(key) or "" if isinstance(function, dict) else None
+            if not isinstance(value, str):
+                raise msgspec.ValidationError(f"a call of a tool whose function has no text as {key}")
+            size += len(value.encode("utf-8", "surrogatepass"))
     return size

@@ -125,7 +125,7 @@ class Upstream:
         raw, _, tried = await self._whole(target, EMBEDDINGS, sent, timeouts or self._timeouts, attempts)
         try:
             found = msgspec.json.decode(raw, type=_Embedded)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise _unreadable(target, raw, tried) from None
         if len(found.data) != len(texts):
             raise _unreadable(target, raw, tried)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trimtab.llm.completion import Usage
 from trimtab.llm.upstream.chat_parts import Assembled, read_completion, read_delta, usage_of
@@ -90,7 +93,57 @@ def test_a_content_of_parts_is_its_text() -> None:
     assert (found.text, found.finish_reason, found.usage) == ("yes", "", None)
 
 
-@pytest.mark.parametrize("raw", [b"<html>", b"{}", b'{"choices": []}', b'{"choices": 3}', b"[]"])
+NO_COMPLETIONS = [
+    b"<html>",
+    b"{}",
+    b'{"choices": []}',
+    b'{"choices": 3}',
+    b"[]",
+    b'{"model": "\xe6", "choices": [{}]}',
+    b'{"other": "\xe6", "choices": [{}]}',
+    b'{"other": ' + b"[" * 100_000 + b"]" * 100_000 + b', "choices": [{}]}',
+    b'{"usage": ' + b"[" * 100_000 + b"]" * 100_000 + b', "choices": [{}]}',
+]
+
+
+@pytest.mark.parametrize("raw", NO_COMPLETIONS, ids=range(len(NO_COMPLETIONS)))
 def test_what_is_no_completion_is_refused(raw: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         read_completion(raw)
+
+
+_FIELDS = """
+choices delta message content refusal tool_calls index id type function name arguments usage error prompt_tokens
+completion_tokens prompt_tokens_details cached_tokens finish_reason model text
+"""
+FIELDS = _FIELDS.split()
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(FIELDS),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(ODD, ODD, ODD)
+def test_odd_json_is_read_or_refused_and_nothing_else(one: Any, two: Any, usage: Any) -> None:
+    call = {"index": 0, "function": one}
+    whole = Assembled()
+    for body in (
+        one,
+        {"choices": [{"delta": one, "message": two}], "usage": usage},
+        {"choices": [{"delta": {"tool_calls": [call, two]}}]},
+        {"choices": [{"delta": {"tool_calls": [{**call, "id": two, "type": usage}]}}]},
+    ):
+        raw = json.dumps(body).encode()
+        with suppress(msgspec.DecodeError):
+            whole.add(read_delta(raw))
+        with suppress(msgspec.DecodeError):
+            read_completion(raw)
+    whole.completion()
