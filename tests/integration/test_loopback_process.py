@@ -12,7 +12,8 @@ from kit.waiting import wait_for
 from trimtab.app.project.loopback_process import LoopbackProcess, loopback_beside
 from trimtab.app.project.process_files import is_running
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.llm.loopback.starting import announced, resolved
+from trimtab.llm.loopback.announcement import announced
+from trimtab.llm.loopback.starting import resolved
 from trimtab.llm.upstream.upstream_client import Upstream
 
 DEFINITIONS = 'import trimtab as tt\n\nstand_in = tt.Endpoint("stand_in", url="{url}")\n'

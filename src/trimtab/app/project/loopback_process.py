@@ -19,7 +19,7 @@ from trimtab.app.project.process_files import is_running, send_signal
 from trimtab.app.project.workspace import Workspace
 from trimtab.definitions.llm.model_endpoints import LOOPBACK
 from trimtab.errors import StoreError
-from trimtab.llm.loopback.starting import ANNOUNCED, RunningLoopback, announced
+from trimtab.llm.loopback.announcement import ANNOUNCED, RunningLoopback, announced
 
 LOG = "loopback.log"
 START_SECONDS = 30.0

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from trimtab.llm.loopback.announcement import RunningLoopback
 from trimtab.llm.loopback.loopback_server import LoopbackProvider
-from trimtab.llm.loopback.starting import RunningLoopback
 
 
 async def _serve(port: int, seed: int, announce: Path | None) -> None:

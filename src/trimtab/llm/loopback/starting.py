@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import msgspec
 
 from trimtab.bundle.prompt_spec import EndpointSpec
 from trimtab.definitions.llm.model_endpoints import LOOPBACK
+from trimtab.llm.loopback.announcement import announced
 from trimtab.llm.loopback.loopback_bill import Bill
 from trimtab.llm.loopback.loopback_server import LoopbackProvider
 
-ANNOUNCED = "loopback.json"
-"""In the run folder: where the process of the loopback provider listens."""
-ASK_SECONDS = 5.0
 _own = threading.Lock()
 _thread: _ProviderThread | None = None
-
-
-class RunningLoopback(msgspec.Struct, frozen=True, kw_only=True):
-    """A loopback provider that was started. url: base URL of its interface."""
-
-    url: str
-    pid: int
 
 
 def resolved(endpoint: EndpointSpec, run_folder: Path | None = None) -> str:
@@ -42,23 +29,6 @@ def resolved(endpoint: EndpointSpec, run_folder: Path | None = None) -> str:
     if run_folder is not None and (found := announced(run_folder)) is not None:
         return found.url
     return _of_this_process()
-
-
-def announced(run_folder: Path) -> RunningLoopback | None:
-    """Return the provider that a run folder announces, if it answers."""
-    try:
-        found = msgspec.json.decode((run_folder / ANNOUNCED).read_bytes(), type=RunningLoopback)
-    except (OSError, msgspec.DecodeError):
-        return None
-    parts = urlsplit(found.url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_SECONDS)
-    try:
-        connection.request("GET", "/v1/models")
-        return found if connection.getresponse().getheader("server") == "trimtab-loopback" else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
 
 
 class OpenLoopback:

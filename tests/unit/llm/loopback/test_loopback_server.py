@@ -13,9 +13,10 @@ import pytest
 
 from kit.loopback import QUEUES, asked, endpoint, loopback
 from kit.waiting import wait_for
+from trimtab.llm.loopback.announcement import ANNOUNCED, RunningLoopback, announced
 from trimtab.llm.loopback.fault_modes import Faults, parse_faults
 from trimtab.llm.loopback.loopback_bill import KEPT_BYTES, Bill
-from trimtab.llm.loopback.starting import ANNOUNCED, OpenLoopback, RunningLoopback, announced, resolved, running
+from trimtab.llm.loopback.starting import OpenLoopback, resolved, running
 from trimtab.llm.loopback.word_pieces import pieces_of
 
 __all__ = ["loopback"]
