@@ -64,8 +64,8 @@ class LiveComparisons:
         self._open: dict[str, _Open] = {}
         self._pairings: dict[str, tuple[str, Pairing | None]] = {}
         """By prompt: the newest revision, and what it splits."""
-        self._corrected: dict[str, JudgedDifference | None] = {}
-        """By the newest comparison of a judged shadow."""
+        self._corrected: dict[str, tuple[str, JudgedDifference | None]] = {}
+        """By prompt: the newest comparison of a judged shadow, and its correction."""
         self._failed: dict[str, str] = {}
         """By comparison: why its verdict could not be acted on."""
 
@@ -217,9 +217,11 @@ class LiveComparisons:
         kind, _, judge = policy.llm.promote.metric.partition(":")
         if kind != "judge":
             return None
-        if found.id not in self._corrected:
-            self._corrected = {found.id: judged_difference(self._workspace, found.model, found.version, judge)}
-        return self._corrected[found.id]
+        known = self._corrected.get(found.model)
+        if known is None or known[0] != found.id:
+            people = judged_difference(self._workspace, found.model, found.version, judge)
+            known = self._corrected[found.model] = found.id, people
+        return known[1]
 
     def _act(self, decided: Comparison, policy: Policy, more: str = "") -> None:
         """Promote or take back what a comparison has decided on; what serves may have changed meanwhile.
