@@ -225,6 +225,8 @@ class ChatService:
         work.problem(work.completion)
         await self._finish(turn, answered=False)
         headers = [*self._headers(turn, hold), (b"x-trimtab-cache", b"hit")]
+        if self._llm.redact.outbound:
+            found = found._replace(text=self._log.outbound().text(found.text))
         if not turn.request.stream:
             return Answer(200, turn_cache.whole_body(turn, found), JSON, headers)
 
@@ -256,6 +258,8 @@ class ChatService:
         else:
             await self._finish(turn, answered=False)
             body = {**_decode(completion.raw), "id": turn.id}
+            if self._llm.redact.outbound:
+                body = self._log.outbound().body(body)
             return Answer(200, _encode(body), JSON, self._headers(turn, begun.hold))
         finally:
             await self._finish(turn, answered=True)
@@ -289,7 +293,9 @@ class ChatService:
             turn.gone = isinstance(error, asyncio.CancelledError)
             await self._finish(turn, answered=True)
             raise
-        relay = StreamRelay(turn, begun, stream, self._settle, checks=self._llm.output.invalid != "pass")
+        masks = self._log.outbound() if self._llm.redact.outbound else None
+        checks = self._llm.output.invalid != "pass"
+        relay = StreamRelay(turn, begun, stream, self._settle, checks=checks, masks=masks)
         headers = [*self._headers(turn, begun.hold), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         return Answer(200, b"", EVENTS, headers, partial(self._relay, relay))
 

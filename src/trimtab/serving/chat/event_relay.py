@@ -14,7 +14,9 @@ PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 _ID = re.compile(rb'\A(?:event:[^\r\n]*\r?\n)?data: ?\{"id": ?"([^"\\]*)"')
 
-_decode, _encode = msgspec.json.Decoder(dict[str, Any]).decode, msgspec.json.Encoder().encode
+decode_chunk = msgspec.json.Decoder(dict[str, Any]).decode
+"""Decodes the data of an event."""
+_encode = msgspec.json.Encoder().encode
 
 
 def with_id(event: StreamEvent, id: bytes) -> bytes:
@@ -24,8 +26,13 @@ def with_id(event: StreamEvent, id: bytes) -> bytes:
     found = _ID.match(event.raw)
     if found is not None:
         return event.raw[: found.start(1)] + id + event.raw[found.end(1) :]
-    whole = {**_decode(event.data), "id": id.decode()}  # decoded whole: data over several lines holds line ends
-    return b"data: " + _encode(whole) + b"\n\n"
+    # decoded whole: data over several lines holds line ends
+    return encode_event({**decode_chunk(event.data), "id": id.decode()})
+
+
+def encode_event(body: object) -> bytes:
+    """Return an event with the data on one line."""
+    return b"data: " + _encode(body) + b"\n\n"
 
 
 def chunk(id: str, model: str, created: int, choices: list[object], usage: object = None) -> bytes:
@@ -39,4 +46,4 @@ def chunk(id: str, model: str, created: int, choices: list[object], usage: objec
     }
     if usage is not None:
         body["usage"] = usage
-    return b"data: " + _encode(body) + b"\n\n"
+    return encode_event(body)

@@ -12,7 +12,8 @@ from trimtab.llm.upstream.answer_stream import AnswerStream
 from trimtab.llm.upstream.upstream_error import UpstreamError
 from trimtab.serving.chat.chat_errors import interruption
 from trimtab.serving.chat.chat_turn import Turn
-from trimtab.serving.chat.event_relay import DONE, PING, chunk, with_id
+from trimtab.serving.chat.event_relay import DONE, PING, chunk, decode_chunk, encode_event, with_id
+from trimtab.serving.chat.outbound_masks import OutboundMasks
 from trimtab.serving.chat.target_calls import Begun
 from trimtab.serving.endpoints import Write
 from trimtab.serving.http1.exchange import Gone
@@ -25,11 +26,19 @@ LATE_S = 1.0
 class StreamRelay:
     """One stream on its way to a client.
 
-    checks: whether its end is withheld when it does not fit the prompt. settle: books it, so that its usage is known.
+    checks: whether its end is withheld when it does not fit the prompt. masks: of its texts; None: they stay as they
+    are. settle: books it, so that its usage is known.
     """
 
     def __init__(
-        self, turn: Turn, begun: Begun, stream: AnswerStream, settle: Callable[[StreamRelay], None], *, checks: bool
+        self,
+        turn: Turn,
+        begun: Begun,
+        stream: AnswerStream,
+        settle: Callable[[StreamRelay], None],
+        *,
+        checks: bool,
+        masks: OutboundMasks | None = None,
     ) -> None:
         self.turn = turn
         self.begun = begun
@@ -40,6 +49,7 @@ class StreamRelay:
         self.settled = False
         self._settle = settle
         self._checks = checks
+        self._masks = masks
         self._known = begun.work.known_tools
         self._id = turn.id.encode()
         self._withdrawn = False
@@ -107,7 +117,12 @@ class StreamRelay:
                     self._had_usage = True
                 if delta.only_usage and not with_usage:
                     continue
-            await self._send(with_id(event, self._id))
+            if self._masks is None or event.data is None:
+                await self._send(with_id(event, self._id))
+                continue
+            body = {**decode_chunk(event.data), "id": self.turn.id}
+            for masked in self._masks.event(body):
+                await self._send(encode_event(masked))
 
     async def _end(self) -> None:
         """Send the end of an answer that is whole, or say that it does not fit the prompt."""

@@ -18,6 +18,7 @@ from trimtab.llm.redaction.redactor import Redactor
 from trimtab.policy.llm.section_llm import KeptText
 from trimtab.serving.chat.chat_turn import Turn, VersionTurn
 from trimtab.serving.chat.conversations import turn_number
+from trimtab.serving.chat.outbound_masks import OutboundMasks
 from trimtab.serving.chat.turn_trace import note_turn
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.telemetry.traces import current
@@ -45,6 +46,10 @@ class TurnLog:
     def new_id(self, tenant: str) -> str:
         """Return an id of a turn, by which its tenant alone may send feedback."""
         return self._redactor.key.turn_id(tenant)
+
+    def outbound(self) -> OutboundMasks:
+        """Return the masks of one answer to a client."""
+        return OutboundMasks(self._redactor)
 
     def keyed(self, text: str) -> str:
         """Return the keyed hash of a text."""
