@@ -1,7 +1,7 @@
 """Answers to the very same request, in the memory of a worker. Off by default (`llm.cache`).
 
-Exact only: the key is a keyed hash of the version, the revision, everything that is sent, and whoever may share it.
-Only answers at temperature 0 are kept that ended by themselves, fit the prompt and call no tool.
+Exact only: the key is a keyed hash of the version, the revision, everything that is sent, and the token where answers
+are not shared. Only answers at temperature 0 are kept that ended by themselves, fit the prompt and call no tool.
 """
 
 from __future__ import annotations

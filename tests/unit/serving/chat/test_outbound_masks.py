@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ def test_a_stream_masks_what_the_whole_masks_however_it_is_cut(sizes: list[int])
     for size in sizes:
         pieces.append(rest[:size])
         rest = rest[size:]
-    chunks = [
+    chunks: list[dict[str, Any]] = [
         {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in [*pieces, rest]
     ]
     calls = [{"index": 0, "function": {"arguments": SECRET}}]
