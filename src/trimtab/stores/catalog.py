@@ -40,6 +40,7 @@ SPEND = {
     "postgresql": "trimtab.stores.spend.accounts:PostgresSpend",
 }
 
+SPEND_FILE = "spend.db"
 SPOOLS = "spool"
 """Folder of the spools of pushed rows, in the root of the embedded stores."""
 
@@ -69,7 +70,7 @@ def open_spend(url: str | None, root: Path) -> SpendStore:
     if url is not None and re.match(r"postgresql\b", url):
         revealed = reveal_in_url(url, "the URL of the metadata store")
         return cast(SpendStore, _backend("spend", "postgresql", SPEND)(revealed))
-    return cast(SpendStore, _backend("spend", "file", SPEND)(root / "spend.db"))
+    return cast(SpendStore, _backend("spend", "file", SPEND)(root / SPEND_FILE))
 
 
 def _head_name(url: str) -> str:

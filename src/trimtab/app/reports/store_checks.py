@@ -24,6 +24,7 @@ from trimtab.monitoring.checkpoint import Checkpoint
 from trimtab.records.data import TableVersion
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.stores.catalog import SPEND_FILE
 from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata.contract import latest
 from trimtab.training.mlflow_template import wrong_with
@@ -61,6 +62,8 @@ def look_inside(workspace: Workspace) -> Iterator[tuple[str, list[StoreFault]]]:
         yield f"store {name}", [StoreFault(subject=f"store {name}", fault=fault) for fault in faults]
     yield "registry", list(_registry(workspace))
     yield "workflow database", list(_workflows(workspace))
+    if workspace.project.definitions.prompts:
+        yield "spend", list(_spend(workspace))
     for subject, name, look in COMPARED:
         if not damaged & {"metadata", name}:
             yield subject, _safely(subject, look(workspace))
@@ -101,6 +104,15 @@ def _workflows(workspace: Workspace) -> Iterator[StoreFault]:
     if (path := _sqlite_file(workspace.workflows_url)) is not None and (wrong := check_sqlite(path)):
         remedy = "trimtab repair moves it aside; retrainings that had not ended are lost: trimtab retrain"
         yield StoreFault(subject="workflow database", fault=_database(path, wrong, remedy, again="trimtab up"))
+
+
+def _spend(workspace: Workspace) -> Iterator[StoreFault]:
+    path = workspace.root / SPEND_FILE
+    if wrong := check_sqlite(path):
+        remedy = (
+            f"{BACKUP}; without one, move it away: budgets then begin anew, and what was spent is in the turns alone"
+        )
+        yield StoreFault(subject="spend", fault=Fault(text=f"{path}: {wrong}", remedy=remedy))
 
 
 def _sqlite_file(url: str) -> Path | None:

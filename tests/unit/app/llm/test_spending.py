@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from kit.commands import typed
+from kit.consoles import browser
 from kit.prompt_project import write_prompt_project
 from trimtab.app.llm.closed_periods import SpendUpkeep, close_periods
 from trimtab.app.llm.settlement import settle_file
 from trimtab.app.llm.spend_report import spend_report
 from trimtab.app.llm.spending import open_ledger, spend_store
+from trimtab.app.overviews.cost.cost_overview import cost_overview
 from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.reports.store_checks import look_inside
 from trimtab.clock import ManualClock
 from trimtab.errors import DataError, NotFound, PolicyError
 from trimtab.llm.money.spend_rules import spend_rules
@@ -173,3 +176,24 @@ def test_the_verb_shows_and_settles(workspace: Workspace, tmp_path: Path) -> Non
     assert (report["assumed_turns"], report["scopes"][0]["spent"]) == (0, 0.011)
     refused = typed("spend", "settle", "--project", folder, check=False)
     assert (refused.returncode, "which file?" in refused.stderr) == (2, True)
+
+
+def test_the_page_of_costs_shows_prompts(workspace: Workspace) -> None:
+    serve(workspace, CENT, flying=1)
+    whole = cost_overview(workspace).prompts
+    assert [each.scope for each in whole] == ["project", "prompt:triage", "purpose:judge", "purpose:serve"]
+    assert [each.scope for each in cost_overview(workspace, ["triage"]).prompts] == ["prompt:triage"]
+    page = browser(workspace).get("/cost?whole=true")
+    assert page.status_code == 200
+    assert "purpose:judge" in page.text
+    assert "0.04" in page.text
+
+
+def test_a_damaged_file_is_found_by_the_doctor_with_its_remedy(workspace: Workspace) -> None:
+    serve(workspace, CENT)
+    assert dict(look_inside(workspace))["spend"] == []
+    path = workspace.root / "spend.db"
+    path.write_bytes(b"no database" * 1000)
+    (found,) = dict(look_inside(workspace))["spend"]
+    assert "file is not a database" in found.fault.text
+    assert "budgets then begin anew" in found.fault.remedy

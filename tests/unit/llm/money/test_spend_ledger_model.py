@@ -228,7 +228,7 @@ def test_all_turns_are_in_the_books_and_no_limit_is_passed(seed: int, idle: floa
         mock.patch.object(SqliteSpend, "PRAGMAS", ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=OFF")),
     ):
         world = World(Path(folder), Random(seed))
-        run(world, 60)
+        run(world, 40)
         for number in list(world.ledgers):
             world.kill(number)
         last = Ledger(SqliteSpend(world.root / "spend.db"), world.root, RULES, world.clock, threaded=False)

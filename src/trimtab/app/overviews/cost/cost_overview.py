@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from trimtab.app.llm.spend_report import ScopeSpend, spend_report
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.cost.month_sums import ModelSums, model_sums
 from trimtab.app.overviews.system.storage import FolderSize, storage
@@ -112,6 +113,9 @@ class CostOverview(msgspec.Struct, frozen=True, kw_only=True):
     months: tuple[MonthCost, ...]
     """Oldest first, by model."""
     storage: tuple[FolderSize, ...]
+    prompts: tuple[ScopeSpend, ...] = ()
+    """What calls of language models cost in the present period of each prompt; for all models, also of the project and
+    by purpose."""
 
 
 def cost_overview(workspace: Workspace, models: Sequence[str] = ()) -> CostOverview:
@@ -143,6 +147,20 @@ def cost_overview(workspace: Workspace, models: Sequence[str] = ()) -> CostOverv
         models=tuple(costs),
         months=tuple(sorted(months, key=lambda each: (each.month, each.model))),
         storage=storage(workspace),
+        prompts=_prompts(workspace, names, whole=not models),
+    )
+
+
+def _prompts(workspace: Workspace, names: Sequence[str], *, whole: bool) -> tuple[ScopeSpend, ...]:
+    """Return what prompts have spent. whole: also the project, and by purpose."""
+    prompts = workspace.project.definitions.prompts
+    if not prompts:
+        return ()
+    wanted = {f"prompt:{name}" for name in names if name in prompts}
+    return tuple(
+        each
+        for each in spend_report(workspace).scopes
+        if each.scope in wanted or (whole and each.scope.partition(":")[0] in ("project", "purpose"))
     )
 
 
