@@ -20,9 +20,11 @@ decide: { window: 1h, lateness: 10m, labels_mature_after: 1h }
 """
 
 
-def make_version(folder: Path, *, policy: str = POLICY, items: int = 50) -> tuple[Workspace, Bundle]:
+def make_version(
+    folder: Path, *, policy: str = POLICY, items: int = 50, evaluators: str = "tt.exact()"
+) -> tuple[Workspace, Bundle]:
     """Evaluate, register and deploy the prompt of the triage project."""
-    write_triage(folder, items=items)
+    write_triage(folder, items=items, evaluators=evaluators)
     (folder / "trimtab.yaml").write_text(f"project: tickets\n{policy}", encoding="utf-8")
     workspace = open_workspace(folder, clock=ManualClock(from_micros(BEGIN)))
     bundle = prompt_stages.register(workspace, prompt_stages.evaluate(prompt_stages.prepared(workspace, "triage")))

@@ -16,6 +16,7 @@ import msgspec
 from trimtab.app.gateway.turns import judging_policy, read_turn
 from trimtab.app.labels.importing import OutcomeImporter
 from trimtab.app.llm.closed_periods import SpendUpkeep
+from trimtab.app.llm.judging import LiveJudging
 from trimtab.app.llm.live_comparison import LiveComparisons
 from trimtab.app.loop.actions import LoopActions, Retrainings
 from trimtab.app.loop.comparisons import Comparisons
@@ -58,6 +59,7 @@ def decide_once(workspace: Workspace) -> list[Decision]:
     note_policy(workspace)
     FeatureRefresher(workspace).step()
     OutcomeImporter(workspace).step()
+    LiveJudging(workspace).step(wait=True)
     open_monitor(workspace).step()
     Watch(workspace).step()
     with closing(Workflows(workspace.workflows_url)) as workflows:
@@ -107,6 +109,7 @@ class Steering:
         self._outcomes = OutcomeImporter(workspace)
         self._features = FeatureRefresher(workspace, lambda: read_turn(workspace.run_folder) is not None)
         self._watch = Watch(workspace)
+        self._judging = LiveJudging(workspace)
         self._comparisons = Comparisons(workspace.metadata, workspace.clock)
         self._live = LiveComparisons(workspace)
         self._compared = False
@@ -135,6 +138,7 @@ class Steering:
 
     def close(self) -> None:
         """Stop; unfinished workflows go on at the next launch."""
+        self._judging.close()
         self._retraining.close()
         (self._workspace.run_folder / PROGRESS).unlink(missing_ok=True)
 
@@ -183,6 +187,7 @@ class Steering:
         if self._monitor.watermark > BEGINNING:
             self._retraining.now = from_micros(self._monitor.watermark)
         self._watch.step()
+        self._judging.step()
         self._compared = self._compared and not any(r.stage == "matured" and r.role in CANDIDATES for r in reports)
         decisions: list[Decision] = []
         fired = compared = 0
