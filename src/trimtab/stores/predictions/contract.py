@@ -266,7 +266,7 @@ class Predictions(Protocol):
         ...
 
     def find_contents(self, prediction_id: str) -> list[dict[str, Any]]:
-        """Return all contents of an id that were not erased, in the order of writing."""
+        """Return the newest contents of an id that were not erased, as `find` returns predictions."""
         ...
 
     def erase_contents(self, by: ErasedBy, value: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,10 @@ def spans_text(receiver: Receiver) -> str:
     return "\n".join(repr(attributes(span)) + span.name + span.status.message for span in receiver.spans)
 
 
-def test_no_canary_is_in_any_file_trace_metric_or_answer_of_another(run_chat: Run, receiver: Receiver) -> None:
+def test_no_canary_is_in_any_file_trace_metric_log_or_answer_of_another(
+    run_chat: Run, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     statuses: list[int] = []
     answers: list[str] = []
     metrics: list[str] = []
@@ -99,10 +103,11 @@ def test_no_canary_is_in_any_file_trace_metric_or_answer_of_another(run_chat: Ru
         assert found_in(chat.folder, secret) == [], secret
         assert secret not in trace, secret
         assert secret not in metrics[0], secret
+        assert secret not in caplog.text, secret
     prompts = "triage-1-*/prompt.json"
     assert found_in(chat.folder, SYSTEM, but=prompts) == []
     for hidden in (SYSTEM, ENDPOINT_KEY, TOKEN, project_key(chat.folder).key.hex()):
-        assert not any(hidden in text for text in (*answers, trace, metrics[0]))
+        assert not any(hidden in text for text in (*answers, trace, metrics[0], caplog.text))
     assert oct((chat.folder / FILE).stat().st_mode & 0o777) == "0o600"
 
 

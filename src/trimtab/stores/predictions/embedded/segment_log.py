@@ -132,7 +132,7 @@ class SegmentLog:
         return find(self.folder, "turns", prediction_id, self._damages, everywhere=False)
 
     def find_contents(self, prediction_id: str) -> list[dict[str, Any]]:
-        rows = find(self.folder, "contents", prediction_id, self._damages, everywhere=True)
+        rows = find(self.folder, "contents", prediction_id, self._damages, everywhere=False)
         erased = erasures(self.folder)
         return [row for row in rows if not any(each.covers(row) for each in erased)]
 
