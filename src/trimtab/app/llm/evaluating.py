@@ -28,7 +28,7 @@ from trimtab.bundle.prompt_spec import PromptSpec, TargetSpec
 from trimtab.clock import to_micros
 from trimtab.definitions.llm.evaluators import Evaluator, Item, Judge
 from trimtab.definitions.llm.prompts import Prompt
-from trimtab.errors import DataError, DefinitionError, StoreError, UsageError, nearest
+from trimtab.errors import DataError, DefinitionError, StageError, StoreError, UsageError, nearest
 from trimtab.gates.prompts.prompt_gate_table import evaluate_prompt
 from trimtab.gates.prompts.prompt_inputs import PromptInputs
 from trimtab.llm.answer_format import AnswerSchema
@@ -218,6 +218,10 @@ class Evaluating:
 
     def _contestant(self, version: Version) -> Contestant:
         spec, llm = version.spec, self.workspace.project.policy.llm
+        if spec.retriever is not None:
+            raise StageError(
+                f"prompt '{spec.name}' has the retriever '{spec.retriever.name}'; evaluations do not search documents"
+            )
         side = Side(
             name=version.name,
             prompt_hash=spec.prompt_hash,
