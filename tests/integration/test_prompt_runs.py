@@ -94,8 +94,14 @@ def test_the_example_runs_without_key_and_network_and_refuses_its_harmful_versio
     assert re.search(interval, refused.stderr)
 
 
-def test_an_edit_that_changes_no_answer_passes_and_becomes_what_the_strategy_says(project: Path) -> None:
-    typed("run", "--project", project)
+def test_stages_one_by_one_and_an_edit_that_changes_no_answer(project: Path) -> None:
+    early = typed("register", "--project", project, check=False)
+    assert early.returncode == 3
+    assert "was not judged yet; run: trimtab evaluate --model triage" in early.stderr
+    typed("evaluate", "--project", project)
+    assert "triage/1" in typed("register", "--project", project).stdout
+    assert "champion" in typed("deploy", "--project", project).stdout
+
     write_text(project, GOOD | {"billing": f"{GOOD['billing']}, receipt"})
     said = typed("run", "--project", project).stdout
     assert "not worse by 10.2 points" in said
@@ -103,15 +109,6 @@ def test_an_edit_that_changes_no_answer_passes_and_becomes_what_the_strategy_say
     found = json.loads(typed("eval", "--project", project, "--version", "2", "--against", "1", "--json").stdout)
     assert (found["candidate"], found["champion"], found["broken"], found["run"]) == ("triage/2", "triage/1", [], None)
     assert found["bought"] == 0
-
-
-def test_stages_one_by_one(project: Path) -> None:
-    early = typed("register", "--project", project, check=False)
-    assert early.returncode == 3
-    assert "was not judged yet; run: trimtab evaluate --model triage" in early.stderr
-    typed("evaluate", "--project", project)
-    assert "triage/1" in typed("register", "--project", project).stdout
-    assert "champion" in typed("deploy", "--project", project).stdout
 
 
 def test_a_budget_ends_an_evaluation_and_a_higher_one_goes_on_from_there(project: Path) -> None:

@@ -9,8 +9,12 @@ import pytest
 
 from kit.judged import evaluation, inputs
 from trimtab.gates.prompts.answer_quality import judge_quality
-from trimtab.gates.prompts.paired_items import paired
+from trimtab.gates.prompts.paired_items import Paired, paired
 from trimtab.stats.paired.pass_rates import bonett_price, mcnemar
+from trimtab.stats.schemes import Floats
+
+ONE = list(evaluation([1.0], [1.0]).items)
+"""An item, for figures that look at none."""
 
 
 def passes(n: int, of: int) -> list[float]:
@@ -64,10 +68,10 @@ def test_a_first_version_has_nothing_to_be_compared_with() -> None:
 def test_no_verdict_is_never_a_pass_of_the_candidate_and_never_a_loss_of_the_champion() -> None:
     champion = [*passes(60, 60), math.nan]
     candidate = [*passes(60, 60)[:-1], math.nan, 1.0]
-    both = paired(evaluation(candidate, champion), "exact")
-    assert len(both.items) == 60  # the one that the champion got no verdict on is left out
-    assert both.candidate[-1] == 0.0
-    assert both.no_verdict == (1, 1)
+    found = paired(evaluation(candidate, champion), "exact")
+    assert len(found.items) == 60  # the one that the champion got no verdict on is left out
+    assert found.candidate[-1] == 0.0
+    assert found.no_verdict == (1, 1)
 
 
 def test_a_judge_below_its_bar_informs_and_says_why() -> None:
@@ -89,18 +93,31 @@ def test_rare_large_losses_are_refused_where_the_mean_hides_them() -> None:
     assert "24 of 200 items lose 0.5 or more: at most 16.5%, allowed 15.0%" in broken.reason
 
 
+def both(candidate: Floats, champion: Floats, clusters: list[str], repeats: int = 1) -> Paired:
+    """Return both sides of so many items, without their answers."""
+    return Paired(
+        kind="pass_fail",
+        items=ONE * len(candidate),
+        candidate=candidate,
+        champion=champion,
+        clusters=clusters,
+        repeats=repeats,
+        no_verdict=(0, 0),
+    )
+
+
 @pytest.mark.parametrize(("repeats", "cluster"), [(3, 1), (1, 4), (3, 4)])
 def test_the_lower_bound_of_repeated_and_clustered_verdicts_misses_rarely(repeats: int, cluster: int) -> None:
     """Without the two further items of Bonett & Price a set without differing items has an interval of no width."""
-    chance, runs, n, misses = np.random.default_rng(7), 300, 60, 0
+    chance, runs, n, misses = np.random.default_rng(7), 400, 60, 0
     clusters = [f"c{k // cluster}" for k in range(n)]
     for _ in range(runs):
         level = np.repeat(chance.beta(9, 1, n // cluster), cluster)
-        two = [(chance.random((n, repeats)) < level[:, None]).astype(float) for _ in range(2)]
-        misses += paired(evaluation(*two, clusters=clusters), "exact").bounds(0.95).low > 0
+        two = [(chance.random((n, repeats)) < level[:, None]).mean(axis=1) for _ in range(2)]
+        misses += both(two[0], two[1], clusters, repeats).bounds(0.95).low > 0
     assert misses / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
-    same = paired(evaluation(np.ones((60, 3)), np.ones((60, 3))), "exact").bounds(0.95)
-    assert same.low < -0.03
+    same = np.ones(60)
+    assert both(same, same, clusters, 3).bounds(0.95).low < -0.03
 
 
 @pytest.mark.parametrize(("loss", "least", "most"), [(0.0, 0.75, 0.95), (0.0565, 0.0, 0.075)])
@@ -109,10 +126,9 @@ def test_an_equal_prompt_mostly_passes_and_one_that_loses_the_margin_rarely(
 ) -> None:
     """200 items of which a tenth differ: the margin of 5.65 points is what they show with a probability of 80 %."""
     chance, runs, passed = np.random.default_rng(11), 400, 0
+    clusters = [f"c{k}" for k in range(200)]
     for _ in range(runs):
         kinds = chance.choice(3, size=200, p=[0.05 - loss / 2, 0.05 + loss / 2, 0.9])
-        champion = np.where(kinds == 0, 0.0, 1.0)
-        candidate = np.where(kinds == 1, 0.0, 1.0)
-        (found,) = judge_quality(inputs(evaluation(candidate, champion), margin=0.0565))
-        passed += found.verdict == "pass"
+        found = both(np.where(kinds == 1, 0.0, 1.0), np.where(kinds == 0, 0.0, 1.0), clusters)
+        passed += found.bounds(0.95).low > -0.0565
     assert least <= passed / runs <= most
