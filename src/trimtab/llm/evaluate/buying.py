@@ -114,6 +114,8 @@ class Buyer:
                     caller, bound=bound, purpose=purpose, id=f"{purpose}-{uuid.uuid4().hex}", tokens=sum(tokens)
                 )
             except RateLimited as limited:
+                if limited.too_large:
+                    raise
                 await asyncio.sleep(max(limited.retry_after, 0.01))
             except BudgetExceeded as spent:
                 if not spent.in_flight:

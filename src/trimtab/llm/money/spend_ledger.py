@@ -382,13 +382,19 @@ class Ledger:
         key, cap = part.key, part.cap or 0
         until = max(0.001, (key.finish - self._now()) / SECOND) if key.finish != FOREVER else SOON_S
         if part.counted != "money":
-            return RateLimited(key.scope.removeprefix(RATE), until, limit=cap)
+            return RateLimited(key.scope.removeprefix(RATE), until, wanted=amount, limit=cap)
         with self._lock:
             used = self._leases[key].used if key in self._leases else 0
         in_flight = row.spent + used + amount <= cap
         resets_at = None if key.finish == FOREVER else from_micros(key.finish)
         return BudgetExceeded(
-            key.scope, resets_at, SOON_S if in_flight else until, in_flight=in_flight, when_spent=part.when_spent
+            key.scope,
+            resets_at,
+            SOON_S if in_flight else until,
+            in_flight=in_flight,
+            when_spent=part.when_spent,
+            bound=amount,
+            limit=cap,
         )
 
     def _book(self) -> None:

@@ -40,17 +40,30 @@ class BudgetExceeded(TrimtabError):
         resets_at: end of the period; None: the budget has none.
         retry_after: seconds.
         in_flight: True if the rest is only held, by calls in flight or by other processes, and may come back.
+        too_large: True if the call does not fit into an unspent budget.
         when_spent: what the policy says: refuse, or fallback.
     """
 
     exit_code = 1
 
-    def __init__(self, scope: str, resets_at: datetime | None, retry_after: float, *, in_flight: bool, when_spent: str):
+    def __init__(
+        self,
+        scope: str,
+        resets_at: datetime | None,
+        retry_after: float,
+        *,
+        in_flight: bool,
+        when_spent: str,
+        bound: int,
+        limit: int,
+    ) -> None:
+        self.scope, self.resets_at, self.retry_after = scope, resets_at, retry_after
+        self.in_flight, self.when_spent, self.too_large = in_flight, when_spent, bound > limit
         until = f"; it begins anew at {resets_at:%Y-%m-%d %H:%M} UTC" if resets_at else ""
         why = "is held by calls in flight" if in_flight else "is spent"
+        if self.too_large:
+            why, until = f"is {limit / PICO:g}, and this call may cost up to {bound / PICO:g}", ""
         super().__init__(f"the budget of {scope} {why}{until}")
-        self.scope, self.resets_at, self.retry_after = scope, resets_at, retry_after
-        self.in_flight, self.when_spent = in_flight, when_spent
 
 
 class RateLimited(TrimtabError):
@@ -59,13 +72,16 @@ class RateLimited(TrimtabError):
     Attributes:
         scope: such as token:web/requests.
         retry_after: seconds.
+        too_large: True if the call does not fit into an unused limit; trying again does not help.
     """
 
     exit_code = 1
 
-    def __init__(self, scope: str, retry_after: float, *, limit: int):
-        super().__init__(f"the limit of {limit:,} of {scope} is reached; try again in {retry_after:.1f} s")
-        self.scope, self.retry_after = scope, retry_after
+    def __init__(self, scope: str, retry_after: float, *, wanted: int, limit: int) -> None:
+        self.scope, self.retry_after, self.too_large = scope, retry_after, wanted > limit
+        reached = f"is reached; try again in {retry_after:.1f} s"
+        needs = f"is too small for this call, which may take up to {wanted:,}"
+        super().__init__(f"the limit of {limit:,} of {scope} {needs if self.too_large else reached}")
 
 
 class Budget(NamedTuple):

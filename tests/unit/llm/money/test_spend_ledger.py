@@ -104,6 +104,20 @@ def test_calls_at_once_are_counted_for_tokens_and_endpoints(ledger: Ledger) -> N
     asyncio.run(ask())
 
 
+def test_a_call_that_never_fits_says_so(ledger: Ledger) -> None:
+    with pytest.raises(
+        BudgetExceeded, match=r"the budget of project is 1e-09, and this call may cost up to 1.001e-09"
+    ) as spent:
+        ledger.reserve_blocking(ONE, bound=1001, purpose="serve", id="1")
+    assert (spent.value.too_large, spent.value.in_flight) == (True, False)
+    near = EndpointSpec(name="near", url="http://127.0.0.1:1/v1", tokens="500/min")
+    with pytest.raises(
+        RateLimited, match=r"500 of endpoint:near/tokens is too small for this call, .* up to 501"
+    ) as limited:
+        ledger.reserve_blocking(Caller(endpoint=near), bound=0, purpose="serve", id="2", tokens=501)
+    assert limited.value.too_large
+
+
 def test_threads_share_a_ledger(ledger: Ledger, tmp_path: Path) -> None:
     def call(number: int) -> int:
         try:
