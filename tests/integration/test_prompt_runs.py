@@ -114,7 +114,7 @@ def test_stages_one_by_one_and_an_edit_that_changes_no_answer(project: Path) -> 
 def test_a_budget_ends_an_evaluation_and_a_higher_one_goes_on_from_there(project: Path) -> None:
     little = typed("eval", "--project", project, "--max-cost", "0.001", check=False)
     assert little.returncode == 1
-    assert "has spent its budget of 0.001 EUR" in little.stderr
+    assert "the budget of 0.001 EUR is spent" in little.stderr
     found = json.loads(typed("eval", "--project", project, "--json").stdout)
     assert found["cached"] > 0
     assert found["bought"] + found["cached"] == 60

@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("runs.past", "List runs, show one, or compare two."),
     "reproduce": ("runs.again", "Train a run again from its pins, code, data set and seed, and say what differs."),
     "evaluate": ("stages", "Put the newest run through the gates."),
+    "tune": ("llm.tuning", "Search for a better version of a prompt than the one that serves, and let it challenge."),
     "eval": ("llm.prompt_evals", "Let a prompt answer its sets of examples, and put it through the gates."),
     "judge": ("llm.judges", "List judges, compare one with people, or write answers for people to judge."),
     "spend": (

@@ -24,7 +24,7 @@ from trimtab.app.llm.paid_calls import detecting, with_budget
 from trimtab.app.llm.prompt_versions import current_spec, load_prompt
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.bundle.prompt_spec import PromptSpec, TargetSpec
+from trimtab.bundle.prompt_spec import PromptSpec
 from trimtab.clock import to_micros
 from trimtab.definitions.llm.evaluators import Evaluator, Item, Judge
 from trimtab.definitions.llm.prompts import Prompt
@@ -37,7 +37,7 @@ from trimtab.llm.chat_messages import render
 from trimtab.llm.evaluate.buying import Buyer
 from trimtab.llm.evaluate.items import ITEMS_FILE, read_items
 from trimtab.llm.evaluate.results import CANDIDATE, Evaluation, Side
-from trimtab.llm.evaluate.runner import Contestant, Course, Part, Request, Runner
+from trimtab.llm.evaluate.runner import Buy, Contestant, Course, Part, Request, Runner
 from trimtab.llm.prompt_assembly import target_spec
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.llm import EvalSetVersion
@@ -91,6 +91,7 @@ class Evaluating:
     """The evaluation of one prompt, prepared: sets are read, and nothing is bought yet.
 
     same_as: the version that serves, where it equals the candidate.
+    only: the items that count, as a hash, where `parts` were cut down; empty: all.
     """
 
     workspace: Workspace
@@ -100,6 +101,7 @@ class Evaluating:
     same_as: str = ""
     options: Options = field(default_factory=Options)
     tell: Callable[[str], None] = lambda text: None
+    only: str = ""
 
     def __post_init__(self) -> None:
         self.parts = _parts(self.workspace, self.prompt, self.options.sets)
@@ -121,6 +123,7 @@ class Evaluating:
             llm.gates.model_dump(mode="json"),
             rules,
             self.options.repeats,
+            *([self.only] if self.only else []),
             {name: found.refused for name, found in self.standings.items()},
             __version__,
         ]
@@ -164,15 +167,12 @@ class Evaluating:
             smallest_effect=shown,
             fresh=self.options.fresh,
         )
-        targets = {
-            name: target_spec(judge.endpoint, judge.model, f"Judge '{name}'") for name, judge in self.judges.items()
-        }
         evaluation = with_budget(
             workspace,
             whose=self.prompt.name,
             cap=cap,
             prompt=self.prompt.name,
-            work=lambda buyer: self._asked(buyer, course, targets, cap),
+            work=lambda buyer: self._asked(buyer, course, cap),
         )
         results = evaluate_prompt(
             PromptInputs(
@@ -187,15 +187,18 @@ class Evaluating:
         )
         return Evaluated(evaluation=evaluation, results=results, candidate=self.candidate, champion=self.champion)
 
-    async def _asked(self, buyer: Buyer, course: Course, targets: Mapping[str, TargetSpec], cap: float) -> Evaluation:
+    def runner(self, buy: Buy, course: Course, versions: Sequence[Version], parts: Sequence[Part]) -> Runner:
+        """Return what answers and marks the items of some parts by one or two versions."""
         workspace, redactor = self.workspace, detecting(self.workspace)
-        runner = Runner(
+        return Runner(
             prompt=self.prompt.name,
             quality=self.quality,
-            sides=[self._contestant(each) for each in (self.candidate, self.champion) if each is not None],
-            parts=self.parts,
-            judges=targets,
-            buy=buyer,
+            sides=[self._contestant(each) for each in versions],
+            parts=parts,
+            judges={
+                name: target_spec(judge.endpoint, judge.model, f"Judge '{name}'") for name, judge in self.judges.items()
+            },
+            buy=buy,
             cache=workspace.root / CACHE,
             project=workspace.project.folder,
             now=lambda: to_micros(workspace.now()) / 1e6,
@@ -203,6 +206,11 @@ class Evaluating:
             personal_data=lambda text: sorted({each.kind for each in redactor.found(text)}),
             tell=self.tell,
         )
+
+    async def _asked(self, buyer: Buyer, course: Course, cap: float) -> Evaluation:
+        workspace = self.workspace
+        versions = [each for each in (self.candidate, self.champion) if each is not None]
+        runner = self.runner(buyer, course, versions, self.parts)
         expected = expected_cost(workspace, runner, _length_before(workspace, self.prompt.name))
         currency = workspace.project.policy.impact.currency
         confidence = workspace.project.policy.llm.evaluate.confidence

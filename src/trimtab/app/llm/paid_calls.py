@@ -35,7 +35,13 @@ def detecting(workspace: Workspace) -> Redactor:
 
 
 def with_budget(
-    workspace: Workspace, *, whose: str, cap: float, work: Callable[[Buyer], Awaitable[T]], prompt: str = ""
+    workspace: Workspace,
+    *,
+    whose: str,
+    cap: float,
+    work: Callable[[Buyer], Awaitable[T]],
+    prompt: str = "",
+    key: str = "llm.evaluate.budget",
 ) -> T:
     """Run what buys answers, in an event loop of its own.
 
@@ -45,6 +51,7 @@ def with_budget(
         cap: most that may be spent, in the currency of the policy.
         work: gets what buys answers.
         prompt: whose budgets count, too.
+        key: of the policy, that says the cap.
 
     Raises:
         EvaluationStopped: `cap` is spent.
@@ -76,8 +83,8 @@ def with_budget(
         if not spent.scope.startswith("run:"):
             raise
         raise EvaluationStopped(
-            f"the evaluation has spent its budget of {cap:g} {currency}; what it bought is kept, so that it goes on "
-            "from there: raise llm.evaluate.budget, or give --max-cost"
+            f"the budget of {cap:g} {currency} is spent; what was bought is kept, so that it goes on from there: raise "
+            f"{key}, or give --max-cost"
         ) from None
     finally:
         ledger.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -29,7 +30,7 @@ from trimtab.errors import GateRefused, NotFound, StageError
 from trimtab.gates.report import refuse, report
 from trimtab.llm.evaluate.results import CANDIDATE, Evaluation
 from trimtab.llm.money.spend_scopes import PICO
-from trimtab.records.gate_reports import GateReport
+from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.llm import EvalSetVersion
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
@@ -79,8 +80,17 @@ def unchanged(workspace: Workspace, prompt: str) -> Bundle | None:
     return champion.bundle if champion is not None and same else None
 
 
-def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
+def evaluate(
+    evaluating: Evaluating,
+    *,
+    force: bool = False,
+    purpose: Literal["evaluate", "tune"] = "evaluate",
+    facts: Mapping[str, Any] | None = None,
+    also: Callable[[Sequence[GateResult]], GateResult | None] = lambda results: None,
+) -> Judged:
     """Evaluate, and record run and report; what the same gates have judged before is not asked again without `force`.
+
+    purpose: of the run. facts: further parameters of the run. also: makes one more result of those of the gates.
 
     Errors as `Evaluating.run`.
     """
@@ -103,7 +113,9 @@ def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
     with tracking.ending(run_id):
         with Meter() as meter:
             done = evaluating.run()
-        facts, used = done.evaluation.facts, meter.usage
+        if (one_more := also(done.results)) is not None:
+            done = replace(done, results=(*done.results, one_more))
+        measures, used = done.evaluation.facts, meter.usage
         keep_evaluation(workspace, name, run_id, done.evaluation)
         reference = turn_reference(workspace, done.evaluation)
         record = Run(
@@ -113,13 +125,14 @@ def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
             model=name,
             dataset=evaluating.main_set,
             experiment=tracking.experiment_name(name),
-            seed=facts.seed,
+            seed=measures.seed,
             params={
                 "endpoint": spec.target.endpoint.name,
                 "model": spec.target.model,
                 **spec.params,
-                "repeats": facts.repeats,
-                "sets": ", ".join(facts.sets),
+                "repeats": measures.repeats,
+                "sets": ", ".join(measures.sets),
+                **(facts or {}),
             },
             metrics=measured(done.evaluation),
             code_version=environment.code_version,
@@ -131,7 +144,7 @@ def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
             cpu_seconds=used.cpu_seconds,
             wall_seconds=used.wall_seconds,
             peak_memory_mb=used.peak_memory_mb,
-            cost=facts.cost_pico / PICO,
+            cost=measures.cost_pico / PICO,
             model_hash=spec.prompt_hash,
             staging=stage_prompt(
                 workspace,
@@ -142,7 +155,7 @@ def evaluate(evaluating: Evaluating, *, force: bool = False) -> Judged:
                 categories=reference.categories,
             ),
             code_hash=environment.code_hash,
-            purpose="evaluate",
+            purpose=purpose,
         )
         dataset = workspace.metadata.get(EvalSetVersion, evaluating.main_set)
         tracking.finish(record, dataset, metrics=record.metrics, requirements=environment.listing)

@@ -82,7 +82,7 @@ def eval_(
     ws = context.workspace
     name = ws.project.definitions.prompt(prompt).name
     options = Options(sets=tuple(sets or ()), repeats=repeats, max_cost=max_cost, fresh=no_cache)
-    tell = _telling(context, "eval")
+    tell = telling(context, "eval")
     if version is None and against is None and not options.sets:
         evaluating = prompt_stages.prepared(ws, name, options, tell)
         judged = _bought(lambda: prompt_stages.evaluate(evaluating, force=force or no_cache))
@@ -107,7 +107,7 @@ def evaluate_prompt(
     """Put a prompt through its gates, as the stage `evaluate`. run: id of one that was judged, which is shown again."""
     ws = context.workspace
     if run is None:
-        evaluating = prompt_stages.prepared(ws, name, tell=_telling(context, "evaluate"))
+        evaluating = prompt_stages.prepared(ws, name, tell=telling(context, "evaluate"))
         report = _bought(lambda: prompt_stages.evaluate(evaluating, force=force)).report
     else:
         report = prompt_stages.report_of(ws, run)
@@ -123,7 +123,7 @@ def register_prompt(context: Context, name: str) -> None:
     """Register a prompt that passed its gates, as the stage `register`."""
     ws = context.workspace
     bundle = prompt_stages.register(ws, prompt_stages.judged(prompt_stages.prepared(ws, name)))
-    context.show(bundle, _show_bundle)
+    context.show(bundle, show_bundle)
 
 
 def run_prompts(ws: Workspace, names: Iterable[str], *, force: bool) -> list[GateRefused]:
@@ -152,7 +152,7 @@ def run_prompt(ws: Workspace, name: str) -> Revision | None:
         prompt_stages.refuse_failing(judged.report)
     with noted(ws, "register", name):
         bundle = prompt_stages.register(ws, judged)
-    _show_bundle(bundle)
+    show_bundle(bundle)
     with noted(ws, "deploy", name):
         revision = prompt_stages.deploy(
             ws, bundle, cause=f"command/run/{bundle.id}", reason="trimtab run", by=prompt_stages.person()
@@ -174,11 +174,11 @@ def show(report: GateReport, evaluation: Evaluation) -> None:
     console.print(f"          {bought}", soft_wrap=True)
 
 
-def _show_bundle(bundle: Bundle) -> None:
+def show_bundle(bundle: Bundle) -> None:
     say(f"register  {bundle.id}  sha256 {bundle.digest[:16]}")
 
 
-def _telling(context: Context, verb: str) -> Callable[[str], None]:
+def telling(context: Context, verb: str) -> Callable[[str], None]:
     """Return what prints a line of a verb; with `--json` it prints nothing."""
 
     def tell(text: str) -> None:

@@ -28,7 +28,7 @@ from trimtab.stats.paired.repeats import next_repeats, repeat_variance
 
 BYTES_PER_TOKEN = 4
 """Of an answer that is yet to come."""
-Purpose = Literal["eval", "judge"]
+Purpose = Literal["eval", "judge", "tune"]
 PILOT = 30
 """Items that are answered twice before the number of repeats is chosen."""
 
