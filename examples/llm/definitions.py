@@ -20,7 +20,10 @@ class Triage(BaseModel):
 endpoint = tt.Endpoint(
     "desk_llm",
     url="loopback",  # such as https://llm.example.com/v1, and then key="NAME_OF_A_VARIABLE"
-    prices={"classifier": tt.Price(input=0.15, output=0.60)},  # for a million tokens
+    prices={  # for a million tokens
+        "classifier": tt.Price(input=0.15, output=0.60),
+        "reflector": tt.Price(input=0.15, output=0.60),  # proposes texts for `trimtab tune`
+    },
 )
 
 # 300 tickets with the queue that they belong to. Tickets of one customer are alike, so customers are the units.

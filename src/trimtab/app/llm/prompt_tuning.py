@@ -180,7 +180,7 @@ def tune(
             held_out,
             purpose="tune",
             facts={HELD_OUT: digest, "search": number, "proposals": found.proposals, "champion": champion.name},
-            also=lambda results: _better(results, whole.quality, level=level, number=number),
+            also=lambda results: better(results, whole.quality, level=level, number=number),
         )
     return Tuned(
         found=found,
@@ -273,7 +273,7 @@ def _searches(workspace: Workspace, prompt: str, held_out: str) -> int:
     return sum(run.purpose == "tune" and run.params.get(HELD_OUT) == held_out for run in runs)
 
 
-def _better(results: Sequence[GateResult], quality: str, *, level: float, number: int) -> GateResult:
+def better(results: Sequence[GateResult], quality: str, *, level: float, number: int) -> GateResult:
     """Hold the p-value of the quality against the level of this search.
 
     The levels of all searches on the same items add up to `llm.tune.accept_p`.

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from trimtab.app.delivery.stage_journal import noted
 from trimtab.app.llm import prompt_stages
-from trimtab.app.llm.evaluating import evaluation_of
+from trimtab.app.llm.kept_evaluations import evaluation_of
 from trimtab.app.llm.prompt_tuning import Tuned, tune
 from trimtab.app.llm.prompt_versions import current_spec
 from trimtab.app.operations.freezing import refuse_frozen
