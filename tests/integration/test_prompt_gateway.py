@@ -15,7 +15,9 @@ import openai
 import pytest
 
 from integration.prompt_gateway import PromptGateway
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab.app.gateway.configuration import running_gateway
+from trimtab.records.control import Decision
 
 Make = Callable[..., PromptGateway]
 
@@ -75,11 +77,35 @@ SEVERAL = """\
 import trimtab as tt
 
 price = tt.Price(input=0.15, output=0.6)
-local = tt.Endpoint("local", url="loopback", prices={"classifier": price, "echo+pace=40": price}, concurrent=500)
+prices = dict.fromkeys(("classifier", "echo+pace=40", "classifier+status=500"), price)
+local = tt.Endpoint("local", url="loopback", prices=prices, concurrent=500)
 triage = tt.Prompt("triage", file="prompts/triage.md", endpoint=local)
 """
 QUICK, SLOW = (f"---\nmodel: {model}\n---\n# user\n{{{{ ticket }}}}\n" for model in ("classifier", "echo+pace=40"))
+BROKEN = QUICK.replace("classifier", "classifier+status=500")
 STREAMS = 60
+
+
+def test_the_guard_rolls_back_a_version_whose_turns_fail(make: Make) -> None:
+    rollout = {"strategy": "blue-green", "rollback_when": {"error_rate": "5%", "min_requests": 20, "p99": "1us"}}
+    gateway = make(definitions=SEVERAL, prompt=QUICK, rollout=rollout, llm={"retry": {"attempts": 1}})
+    gateway.deploy(1, QUICK)
+    url = gateway.start()
+    body = {"model": "triage", "variables": {"ticket": "x"}}
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
+        assert client.post("/v1/chat/completions", json=body).headers["x-trimtab-version"] == "1"
+        gateway.deploy(2, BROKEN)
+
+        def rolled_back() -> bool:
+            client.post("/v1/chat/completions", json=body)
+            now = gateway.rollouts.current()
+            return now is not None and now.action == "rollback"
+
+        wait_for(rolled_back, "the guard rolls back")
+        wait_for(lambda: client.post("/v1/chat/completions", json=body).status_code == 200, "version 1 serves again")
+    (decision,) = gateway.workspace.metadata.find(Decision, model="triage")
+    assert (decision.action, decision.version) == ("rollback", 2)
+    assert "failed" in decision.reasons[0]
 
 
 def test_no_stream_breaks_when_a_rollback_and_a_worker_restart_come_between(make: Make) -> None:
@@ -126,4 +152,5 @@ def test_no_stream_breaks_when_a_rollback_and_a_worker_restart_come_between(make
     print(f"the rollback took {took:.2f} s")
     assert gateway.stop() == 0, gateway.log()
     rows = gateway.workspace.predictions.read()[0].to_pylist()
-    assert len([row for row in rows if row["version"] == 2 and row["error"] is None]) == STREAMS
+    assert all(row["error"] is None for row in rows)
+    assert len([row for row in rows if row["version"] == 2]) >= STREAMS

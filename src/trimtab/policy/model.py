@@ -278,6 +278,14 @@ class Policy(Section):
         return self.model_copy(update=differing)
 
     def for_task(self, task: Task) -> Policy:
-        """Return the policy with the costs of one task alone. A prompt is never changed without measured harm."""
-        decide = self.decide.model_copy(update={"require_harm": True}) if task == CHAT else self.decide
-        return self.model_copy(update={"impact": self.impact.for_task(task), "decide": decide})
+        """Return the policy with the costs of one task alone.
+
+        A prompt is never changed without measured harm, and its turns take the time of an endpoint, for which the limit
+        of predictions, `rollback_when.p99`, is not meant.
+        """
+        decide, rollout = self.decide, self.rollout
+        if task == CHAT:
+            decide = decide.model_copy(update={"require_harm": True})
+            limits = rollout.rollback_when.model_copy(update={"p99": None})
+            rollout = rollout.model_copy(update={"rollback_when": limits})
+        return self.model_copy(update={"impact": self.impact.for_task(task), "decide": decide, "rollout": rollout})

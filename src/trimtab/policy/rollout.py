@@ -69,7 +69,7 @@ class RollbackWhen(Section):
     high share."""
     p99: Duration | None = None
     """Longest time that 99 of 100 predictions may take, those a fallback answered included; left out, any. It is
-    broken when chance does not explain how many took longer."""
+    broken when chance does not explain how many took longer. Turns of prompts are not held to it."""
     constant_output: int | None = Field(default=None, gt=1)
     """So many different inputs in a row that all get the same prediction break the limit; left out, they are not
     counted. An input is the vector of its features; one that comes again, as in a load test, does not count again."""

@@ -22,6 +22,7 @@ from trimtab.clock import from_micros
 from trimtab.control.holds import hold_reason
 from trimtab.errors import ActionError, TrimtabError
 from trimtab.guard.live_limits import CanaryResult, judge, judge_canary
+from trimtab.policy.rollout import RollbackWhen
 from trimtab.records.record import Action
 from trimtab.records.serving import Assignment, Revision
 from trimtab.serving.orders import COUNTS
@@ -42,12 +43,14 @@ log = logging.getLogger(__name__)
 class Guard:
     """The guard and the canary of what one gateway serves. Belongs to one thread.
 
-    run_folder: of the gateway; None: that of the project.
+    run_folder: of the gateway; None: that of the project. limits: None: those of the policy for trained models.
     """
 
-    def __init__(self, workspace: Workspace, run_folder: Path | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, run_folder: Path | None = None, limits: RollbackWhen | None = None
+    ) -> None:
         self._workspace = workspace
-        self._limits = workspace.project.policy.rollout.rollback_when
+        self._limits = limits or workspace.project.policy.rollout.rollback_when
         self._canary = workspace.project.policy.rollout.canary
         self._strategy = workspace.project.policy.rollout.strategy
         self._folder = (run_folder or workspace.run_folder) / COUNTS

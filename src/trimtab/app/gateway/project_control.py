@@ -16,6 +16,7 @@ from trimtab.bundle.signature import check_signature
 from trimtab.bundle.spec import read_spec
 from trimtab.clock import from_micros
 from trimtab.errors import TrimtabError
+from trimtab.metric_catalog import CHAT
 from trimtab.records.serving import LogGap
 from trimtab.serving.orders import Gap, Grant, ModelOrder
 from trimtab.serving.processes.revision_follower import BundleKind, Revisions
@@ -43,7 +44,8 @@ class ProjectControl:
             inspect=self._inspect,
             kind=kind,
         )
-        self._guard = Guard(workspace, run_folder)
+        limits = policy.for_task(CHAT).rollout.rollback_when if kind == "prompt" else None
+        self._guard = Guard(workspace, run_folder, limits)
         self._grants: tuple[Grant, ...] | None = None
 
     def orders(self) -> tuple[ModelOrder, ...] | None:
