@@ -102,6 +102,8 @@ def _show(context: Context, prediction_id: str) -> None:
         return
     for row in turns:
         for name, value in row.items():
+            if name == "cost_pico":
+                name, value = "cost", value / 1e12
             if value is not None and name not in ("prediction_id", "model", "version"):
                 say(f"{name:<18} {_text(value)}")
         say("")

@@ -168,7 +168,7 @@ def test_show_gives_a_turn_with_its_texts_and_labels(desk: Path) -> None:
     assert (found["turns"][0]["cost_pico"], found["labels"][0]["name"]) == (27_000_000, "thumbs")
     assert found["label"]["label"] == 1.0
     text = run(desk, "show", "turn-1")
-    assert "cost_pico          27000000" in text
+    assert "cost               2.7e-05" in text
     assert "messages.0.user (masked):" in text
     assert "label thumbs by 4f: 1," in text
 

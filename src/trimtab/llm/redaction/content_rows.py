@@ -15,6 +15,8 @@ from trimtab.llm.completion import Completion
 from trimtab.llm.redaction.redactor import Mode, Redactor
 from trimtab.stores.predictions.contract import CONTENT_FIELDS
 
+NAME = ".name"
+"""End of the part with the name of who wrote a message: names of people have no form, so `masked` keeps their hash."""
 PIECE_CHARS = 100_000
 """A longer text is kept in several rows, whose parts end in `#2` and so on: a message of Kafka has a largest size."""
 
@@ -95,7 +97,7 @@ def content_columns(
     masks = redactor.turn()
     rows: list[tuple[Any, ...]] = []
     for part, text in texts:
-        kept = masks.keep(text, mode)
+        kept = masks.keep(text, "hash" if mode == "masked" and part.endswith(NAME) else mode)
         part = masks.shown(part) if part.startswith(("documents.", "variables.")) else part
         for number, start in enumerate(range(0, max(len(kept.text), 1), PIECE_CHARS), 1):
             name = part if number == 1 else f"{part}#{number}"

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trimtab.bundle.prompt_spec import EndpointSpec
+from trimtab.llm.redaction.content_rows import NAME
 from trimtab.llm.redaction.redactor import Masks, Mode, Redactor
 from trimtab.serving.chat.chat_turn import Turn, UpstreamCall, VersionTurn
 from trimtab.serving.telemetry.traces import CallSpan, RequestTrace
@@ -129,8 +130,10 @@ def _messages(texts: Sequence[tuple[str, str]], masks: Masks, mode: Mode) -> dic
         kept = masks.keep(text, mode)
         content = kept.text if kept.mode != "hash" else f"hmac-sha256:{kept.text} ({kept.chars} characters)"
         where, _, rest = part.partition(".")
-        if where == "messages":
-            asked.append({"role": rest.partition(".")[2], "parts": [{"type": "text", "content": content}]})
+        if where == "messages" and not part.endswith(NAME):
+            role = rest.partition(".")[2]
+            role = "assistant" if role in ("tool_calls", "refusal") else role
+            asked.append({"role": role, "parts": [{"type": "text", "content": content}]})
         elif where in ("answer", "refusal", "tool_calls"):
             answered.append({"role": "assistant", "parts": [{"type": "text", "content": content}]})
     return {

@@ -124,6 +124,12 @@ def test_a_long_text_is_kept_in_pieces() -> None:
     assert kept([], "masked") == {}
 
 
+def test_a_name_is_kept_as_a_hash_because_no_detector_knows_names() -> None:
+    rows = kept([("messages.0.user", "hello"), ("messages.0.name", "Anna")], "masked")
+    assert rows["mode"] == ["masked", "hash"]
+    assert rows["text"] == ["hello", KEY.of_text("Anna")]
+
+
 def test_the_parts_of_a_turn_are_named() -> None:
     messages: list[dict[str, Any]] = [
         {"role": "user", "name": "Anna", "content": [{"type": "text", "text": "see"}, {"type": "image_url"}]},
