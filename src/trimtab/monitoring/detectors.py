@@ -64,8 +64,7 @@ class VersionDetectors:
         self.reference = reference
         self.compared_with = ReferenceWindows(reference, mode)
         self._seed = version
-        own = reference.made_of == "own"
-        self._since = reference.starts[-1] + reference.window if own else BEGINNING
+        self._since = reference.end if reference.made_of == "own" else BEGINNING
         """Windows that began before are part of the reference."""
         self._horizon = horizon
         self._smallest = smallest

@@ -43,6 +43,8 @@ EXCESS: Mapping[Task, str] = {
 """What the concept signal of a task measures."""
 UNKNOWN_CLASSES = "unknown classes"
 """Subject of the signal of labels of classes that a version does not know."""
+UNPROVEN = "unproven labels"
+"""Subject of the signal of labels that count as no harm."""
 MOST_NAMED = 5
 
 
@@ -60,13 +62,15 @@ def judge_matured(
     metric: str | None = None,
     own: RowMoney | None = None,
     unknown: Mapping[str, int] | None = None,
+    no_harm: str = "",
 ) -> list[Record]:
     """Return the records of a version's matured window.
 
     label: of each row of `scored`, NaN where it has none. days: of traffic in the window. paired: the result of
     `paired_gains` for a challenger. metric: computed in addition to the summary of the task. own: the project's impact
     function on the rows of `scored`; where it fails, a signal says so in place of the money. unknown: labels by class,
-    of classes that the version does not know.
+    of classes that the version does not know. no_harm: why the labels show no harm, such as those of a judge that was
+    not compared with people; empty when they do.
     """
     labelled = int(np.isfinite(label).sum())
     metrics = {**closed.metrics, **paired}
@@ -81,8 +85,10 @@ def judge_matured(
         )
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
         categories = {name: values[known] for name, values in scored.categories.items()}
-        signals = _signals(window, y, score, categories, reference, detectors)
+        signals = _signals(window, y, score, categories, reference, None if no_harm else detectors)
         costs, money = prices(policy, reference.task, own.function if own else None), list[Signal]()
+        if no_harm:
+            costs, signals = {}, [_informing(window, y, no_harm)]
         priced, lost = np.ones(len(y), dtype=bool), None
         try:
             if own is not None:
@@ -304,6 +310,18 @@ def _money(
             ),
         )
     ]
+
+
+def _informing(window: VersionWindow, y: Floats, why: str) -> Signal:
+    """Return the signal of labels that inform, and count as no harm."""
+    return window.signal(
+        "quality",
+        subject=UNPROVEN,
+        statistic="share of bad turns, by labels that count as no harm",
+        value=float(y.mean()),
+        rows=len(y),
+        reason=why,
+    )
 
 
 def _left_out(signal: Signal, rows: int) -> Signal:

@@ -29,7 +29,7 @@ from trimtab.monitoring.label_reading import LabelPosition, LabelReader
 from trimtab.monitoring.open_windows import of_model
 from trimtab.monitoring.prediction_rows import judged
 from trimtab.monitoring.prompts.turn_texts import TurnTexts
-from trimtab.monitoring.window_stream import Rebuild, References, WindowStream
+from trimtab.monitoring.window_stream import NoHarm, Rebuild, References, WindowStream
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
@@ -53,7 +53,7 @@ class Monitor:
     checkpoint: file with the place from which the next process reads; None reads from the beginning.
     impact_functions: the project's own, by model.
     prompts: names of the models that are prompts. rebuild: makes the reference of a version of a prompt of its own
-    first windows.
+    first windows. no_harm: why the labels of a model show no harm at an event time.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Monitor:
         impact_functions: Mapping[str, ImpactFunction] | None = None,
         prompts: Collection[str] = (),
         rebuild: Rebuild | None = None,
+        no_harm: NoHarm = lambda model, at: "",
     ) -> None:
         self._impact_functions = impact_functions or {}
         self._metadata = metadata
@@ -80,7 +81,7 @@ class Monitor:
         self._cursor: Cursor = START
         self._metrics = dict.fromkeys(prompts, policy.llm.promote.metric)
         self._labels = LabelReader(predictions, metrics=self._metrics)
-        self._prompts, self._rebuild = frozenset(prompts), rebuild
+        self._prompts, self._rebuild, self._no_harm = frozenset(prompts), rebuild, no_harm
         hint = checkpoint.with_name(TEXTS) if checkpoint else None
         self._texts = TurnTexts(predictions, prompts, hint) if prompts else None
         self._logged = BEGINNING
@@ -287,5 +288,6 @@ class Monitor:
                 self._impact_functions.get(model),
                 self._texts if model in self._prompts else None,
                 self._rebuild if model in self._prompts else None,
+                self._no_harm,
             )
         return self._streams[model]

@@ -139,6 +139,11 @@ class Reference:
         """How many windows there are."""
         return len(self.starts)
 
+    @property
+    def end(self) -> int:
+        """End of the last window, in microseconds; 0 without any."""
+        return self.starts[-1] + self.window if self.starts else 0
+
     @cached_property
     def correlations(self) -> Correlations:
         """The pairs of features whose correlations are watched."""

@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,8 @@ log = logging.getLogger(__name__)
 
 References = Callable[[str, int], Reference | None]
 """Returns the reference of a model's version, or None when its bundle has none."""
+NoHarm = Callable[[str, datetime], str]
+"""Returns why the labels of a model show no harm at an event time; empty when they do."""
 Rebuild = Callable[[Sequence[WindowReport]], Reference]
 """Returns the reference of a version of a prompt that its own first windows make."""
 
@@ -88,10 +91,11 @@ class WindowStream:
         impact_function: ImpactFunction | None = None,
         texts: TurnTexts | None = None,
         rebuild: Rebuild | None = None,
+        no_harm: NoHarm = lambda model, at: "",
     ) -> None:
         """texts: of the turns, if the model is a prompt. rebuild: makes the reference of a version of a prompt of its
         own first windows."""
-        self._rebuild = rebuild
+        self._rebuild, self._no_harm = rebuild, no_harm
         self._money = impact_function
         self._texts = texts
         self._states = states or DetectorStates(None)
@@ -301,6 +305,7 @@ class WindowStream:
                 metric=self._policy.rollout.promote_when.metric,
                 own=self._row_money(scored, reference),
                 unknown=unknown[version],
+                no_harm=self._no_harm(self.model, from_micros(window.span.end)),
             )
         return records
 

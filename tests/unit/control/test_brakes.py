@@ -256,6 +256,7 @@ def ago(days: int) -> datetime:
         (judge(money=100.0), "no_harm_shown", None),
         (broken(0.4), "broken_pipe", None),
         (judge(windows=29), "little_reference", None),
+        (judge(ControlHistory(no_search="it names nothing")), "nothing_to_tune", None),
         (judge(ControlHistory(last_retrain=ago(2))), "cooldown", ago(-1)),
         (judge(ControlHistory(last_refused=ago(1), refused=2)), "retry_after", ago(-1)),
         (judge(ControlHistory(retrains=2, retrained_at=(ago(20), ago(9)))), "budget", ago(-10)),
@@ -280,3 +281,18 @@ def test_the_brake_that_softens_last_is_named() -> None:
 
 def test_each_brake_has_a_name_of_its_own() -> None:
     assert len({NAMES[brake] for brake in BRAKES}) == len(BRAKES)
+
+
+def test_a_review_of_a_prompt_that_no_search_may_change_proposes_nothing_and_comes_once() -> None:
+    history = ControlHistory(no_search="prompt 'triage' names nothing that a search may change (tune: in a.md)")
+    draft = judge(history, data=0.02, money=700.0)
+    assert (draft.cell, draft.action, draft.held_by) == ("review", "review", "nothing_to_tune")
+    assert draft.reasons[-1].startswith("a person decides: prompt 'triage' names nothing")
+    noted = ControlHistory(no_search="nothing", noted_review="n", noted_at=ago(1))
+    assert judge(noted, data=0.02, money=700.0).held_by == "review_open"
+
+
+def test_drift_of_a_prompt_without_harm_never_starts_a_search() -> None:
+    policy = parse_policy(POLICY.replace("decide:", "decide:\n  require_harm: false"))
+    assert not policy.for_task("binary").decide.require_harm
+    assert policy.for_task("chat").decide.require_harm

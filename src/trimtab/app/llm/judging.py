@@ -148,14 +148,11 @@ class LiveJudging:
                 return found, cursor, False
             columns = table.select(["prediction_id", "model", "purpose"]).to_pylist()
             for place, row in enumerate(columns):
-                if row["purpose"] in JUDGED and self._judging.get(row["model"]) and self._is_sampled(row):
+                sampled = is_sampled(row["prediction_id"], self._workspace.project.policy.llm.judge.sample)
+                if row["purpose"] in JUDGED and self._judging.get(row["model"]) and sampled:
                     found += self._read(table.slice(place, 1).to_pylist()[0])
             cursor = after
         return found, cursor, True
-
-    def _is_sampled(self, row: Mapping[str, Any]) -> bool:
-        digest = hashlib.sha256(row["prediction_id"].encode()).digest()
-        return int.from_bytes(digest[:8]) / 2**64 < self._workspace.project.policy.llm.judge.sample
 
     def _read(self, row: Mapping[str, Any]) -> Iterator[LiveTurn]:
         """Yield a turn as evaluators get it; nothing where it failed, or its text cannot be read."""
@@ -332,6 +329,11 @@ class LiveJudging:
         whole = path.with_suffix(".new")
         whole.write_bytes(msgspec.json.encode(self._progress))
         whole.replace(path)
+
+
+def is_sampled(id_: str, share: float) -> bool:
+    """Return True if a turn is one of the share of turns that are judged, which follows from its id."""
+    return int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8]) / 2**64 < share
 
 
 def _label(evaluator: Evaluator | Judge) -> str:

@@ -8,6 +8,7 @@ from functools import cache, partial
 
 from msgspec import structs
 
+from trimtab.app.llm.judge_standing import no_harm
 from trimtab.app.llm.turn_references import kept_reference, rebuild_reference
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.pipeline import REFERENCE
@@ -38,6 +39,7 @@ def open_monitor(workspace: Workspace) -> Monitor:
         impact_functions=workspace.project.definitions.impact_functions,
         prompts=workspace.project.definitions.prompts,
         rebuild=partial(rebuild_reference, workspace),
+        no_harm=partial(no_harm, workspace),
     )
 
 

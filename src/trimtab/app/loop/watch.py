@@ -1,4 +1,4 @@
-"""What the loop watches in addition to the prediction log: KPIs, volume, confidence, tables, machines."""
+"""What the loop watches in addition to the prediction log: KPIs, volume, confidence, judges, tables, machines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import polars as pl
 
+from trimtab.app.llm.judge_shares import JudgeShares
 from trimtab.app.loop.intake import kpi_intake, request_intake
 from trimtab.app.loop.kpi_points import open_kpi_monitor
 from trimtab.app.loop.machine_use import MachineUse
@@ -27,6 +28,7 @@ class Watch:
         self._pushed, self._asked = kpi_intake(workspace), request_intake(workspace)
         self._kpis = open_kpi_monitor(workspace)
         self._machine = MachineUse(workspace)
+        self._judges = JudgeShares(workspace)
         self._series = [open_series(workspace, model) for model in workspace.project.definitions.served.values()]
 
     def step(self) -> list[Signal]:
@@ -34,7 +36,7 @@ class Watch:
         self._pushed.step()
         self._asked.step()
         found = [signal for series in self._series for signal in series.step()]
-        return [*found, *self._kpis.step(), *self._machine.step()]
+        return [*found, *self._judges.step(), *self._kpis.step(), *self._machine.step()]
 
 
 def open_series(workspace: Workspace, model: Served) -> WindowSeries:

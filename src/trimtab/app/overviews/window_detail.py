@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from trimtab.app.llm.turn_references import kept_reference
 from trimtab.app.overviews.facts import Tone, band_tone
 from trimtab.app.overviews.model_windows import SignalPoint, signal_point
 from trimtab.app.overviews.window_columns import WindowColumn, window_columns
@@ -26,6 +27,7 @@ from trimtab.app.overviews.wording import (
 )
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.spec import read_spec
+from trimtab.clock import to_micros
 from trimtab.control.cause import COUNTED
 from trimtab.control.decision import REVIEW_P
 from trimtab.definitions.collection import Served
@@ -164,7 +166,7 @@ def window_detail(workspace: Workspace, name: str, start: datetime, version: int
         raise NotFound(_missing(workspace, name, start, version, reports))
     signals = metadata.find(Signal, model=name, version=report.version, start=report.start, oldest_first=True)
     decision = next((d for d in metadata.find(Decision, model=name, start=start) if d.window == report.id), None)
-    reference, trouble = _reference(workspace, name, report.version)
+    reference, trouble = _reference(workspace, name, report.version, report.start)
     personal = personal_columns(workspace.project.definitions)
     signals = [msgspec.structs.replace(s, subject=mask_segment(s.subject, personal)) for s in signals]
     columns = _columns(workspace, report, reference, signals)
@@ -238,11 +240,14 @@ def _neighbour(workspace: Workspace, report: WindowReport, side: int) -> str | N
     return iso(max(starts) if side < 0 else min(starts)) if starts else None
 
 
-def _reference(workspace: Workspace, name: str, version: int) -> tuple[Reference | None, str]:
-    """Return the reference of a version, or None and why it cannot be read."""
+def _reference(workspace: Workspace, name: str, version: int, start: datetime) -> tuple[Reference | None, str]:
+    """Return what a window of a version is compared with, or None and why it cannot be read."""
     with suppress(NotFound):
         bundle = workspace.metadata.get(Bundle, f"{name}/{version}")
         try:
+            own = kept_reference(workspace, name, version) if bundle.kind == "prompt" else None
+            if own is not None and to_micros(start) >= own.end:
+                return own, ""
             path = workspace.artifacts.open(bundle.path) / "reference" / "windows.json"
             return Reference.from_json(path.read_bytes()), ""
         except (OSError, StoreError, DataError) as error:
@@ -261,7 +266,8 @@ def _columns(
     with suppress(NotFound):
         bundle = workspace.metadata.get(Bundle, f"{report.model}/{report.version}")
         if bundle.kind == "prompt":
-            categories = read_spec(workspace.artifacts.open(bundle.path)).feature_categories
+            known = {} if reference is None else reference.category_names
+            categories = known or read_spec(workspace.artifacts.open(bundle.path)).feature_categories
         else:
             categories = workspace.metadata.get(DatasetVersion, bundle.dataset).feature_categories
     return window_columns(profiles[0], reference, signals, categories=categories, masked=masked)

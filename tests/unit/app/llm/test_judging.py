@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kit.prompt_turns import BEGIN, Traffic, write_hours
 from kit.served_prompt import POLICY, make_version
+from trimtab.app.llm.judge_shares import JudgeShares
+from trimtab.app.llm.judge_standing import judge_of, no_harm
 from trimtab.app.llm.judging import ANCHORS, Anchor, LiveJudging
 from trimtab.app.llm.spending import spend_store
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import ManualClock, from_micros
-from trimtab.records.monitoring import Signal
+from trimtab.records.llm import JudgeCalibration
+from trimtab.records.monitoring import Signal, WindowReport
 
 JUDGE = (
-    'tt.Judge("sorted", endpoint=local, model="*JUDGE*", rubric="- refund: refund, money\\n- parcel: parcel, courier")'
+    'tt.Judge("*NAME*", endpoint=local, model="judge", rubric="- refund: refund, money\\n- parcel: parcel, courier")'
 )
 EVALUATORS = 'tt.exact(), tt.contains("refund")'
 
@@ -33,12 +37,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def opened(made: Path, *, sample: str = "100%", model: str = "judge", budget: str = "2/day") -> Workspace:
-    """Open the project with a judge of a model of the loopback provider."""
+def opened(made: Path, *, sample: str = "100%", name: str = "sorted", budget: str = "2/day") -> Workspace:
+    """Open the project with a judge of that name."""
     code = (made / "definitions.py").read_text()
     code = code.split("[tt.Eval(")[0] + f"[tt.Eval(tickets, {EVALUATORS}, {JUDGE})]\n)\n"
     code = code.replace('prices={"classifier"', 'prices={"judge": tt.Price(input=1, output=2), "classifier"')
-    (made / "definitions.py").write_text(code.replace("*JUDGE*", model))
+    (made / "definitions.py").write_text(code.replace("*NAME*", name))
     llm = f"llm: {{ judge: {{ sample: {sample}, budget: {budget} }} }}\n"
     (made / "trimtab.yaml").write_text(f"project: tickets\n{POLICY}{llm}")
     return open_workspace(made, clock=ManualClock(from_micros(BEGIN) + timedelta(hours=4)))
@@ -119,19 +123,75 @@ def test_a_judge_that_changes_its_mind_is_signalled_the_next_day(project: Path) 
     judging.step(wait=True)
     clock = workspace.clock
     assert isinstance(clock, ManualClock)
-    assert not workspace.metadata.find(Signal, model="triage", kind="quality")
+    assert not drift(workspace)
     clock.move_to(clock.now() + timedelta(days=1))
     judging.step(wait=True)
     judging.step(wait=True)
-    (same,) = workspace.metadata.find(Signal, model="triage", kind="quality")
+    (same,) = drift(workspace)
     assert (same.rows, same.value, same.p) == (ANCHORS, 0.0, 1.0)
-    assert same.subject.startswith("judge:sorted@")
     for anchors in judging._progress.anchors.values():
         anchors.turns = [Anchor(each.id, each.version, passed=True) for each in anchors.turns]
     clock.move_to(clock.now() + timedelta(days=1))
     judging.step(wait=True)
-    other = workspace.metadata.find(Signal, model="triage", kind="quality")[0]
+    other = drift(workspace)[0]
     assert other.effect["passes_now"] == 0.0
     assert other.p is not None
     assert other.p < 0.05
     workspace.predictions.close()
+
+
+def test_a_judge_says_by_window_what_share_it_passes_and_corrects_it_by_people(project: Path) -> None:
+    workspace = opened(project)
+    log(workspace, range(3))
+    LiveJudging(workspace).step(wait=True)
+    verdicts = [1.0 - row["label"] for row in labels(workspace, "sorted")]
+    judge = judge_of(workspace, "triage", "sorted")
+    assert judge is not None
+    reports = [window(hour) for hour in range(3)]
+    workspace.metadata.put(*reports[:1])
+    shares = JudgeShares(workspace)
+    (bare,) = shares.step()
+    assert "it is not corrected: it was" in bare.reason
+    workspace.metadata.put(calibration(judge.version), *reports[1:])
+    found = shares.step()
+    assert [s.rows for s in found] == [10, 10]
+    assert [s.effect["judge_share"] for s in found] == [sum(verdicts[10:20]) / 10, sum(verdicts[20:]) / 10]
+    assert all(s.effect["low"] < s.value < s.effect["high"] and 0 < s.effect["half_width"] < 0.5 for s in found)
+    assert not JudgeShares(workspace).step()
+    workspace.predictions.close()
+
+
+def test_verdicts_of_a_judge_that_was_not_compared_with_people_show_no_harm(project: Path) -> None:
+    workspace = opened(project)
+    (project / "trimtab.yaml").write_text(
+        f"project: tickets\n{POLICY}llm: {{ promote: {{ metric: 'judge:sorted' }} }}\n"
+    )
+    workspace = open_workspace(project, clock=workspace.clock)
+    judge = judge_of(workspace, "triage", "strict")
+    assert judge is not None
+    at = workspace.now()
+    assert "shows no harm: it was not compared with people" in no_harm(workspace, "triage", at)
+    workspace.metadata.put(replace(calibration(judge.version), id="strict/0", judge="strict"))
+    assert no_harm(workspace, "triage", at) == ""
+    assert "(llm.judge.recheck)" in no_harm(workspace, "triage", at + timedelta(days=60))
+
+
+def drift(workspace: Workspace) -> list[Signal]:
+    found = workspace.metadata.find(Signal, model="triage", kind="quality")
+    return [s for s in found if s.subject.startswith("judge:sorted@")]
+
+
+def window(hour: int) -> WindowReport:
+    start = from_micros(BEGIN) + timedelta(hours=hour)
+    return WindowReport(
+        id=f"triage/v1/{hour}/matured", created_at=start, model="triage", version=1, role="champion", stage="matured",
+        start=start, end=start + timedelta(hours=1), rows=10, served_rows=10, labelled=0, coverage=0.0, metrics={},
+    )  # fmt: skip
+
+
+def calibration(version: str, *, number: int = 0) -> JudgeCalibration:
+    return JudgeCalibration(
+        id=f"sorted@{version}/{number}", created_at=from_micros(BEGIN), judge="sorted", version=version, labels="ab",
+        n=200, agreement=0.9, constant_agreement=0.5, kappa=0.8, kappa_low=0.7, kappa_high=0.9, sensitivity=0.9,
+        specificity=0.9, flips=0.0, length_slope=0.0, allowed=True, reason="", cells=(90, 10, 10, 90),
+    )  # fmt: skip
