@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def test_a_judge_gates_only_when_it_agrees_with_people(tmp_path: Path) -> None:
 
     refused = typed("eval", *with_judge, check=False)
     assert refused.returncode == 1
-    assert "corrected for the judge's mistakes" in refused.stderr
+    told = re.search(r"people, by their verdicts on both answers to (\d+) items, (-\d+\.\d) points", refused.stderr)
+    assert told is not None
+    assert 50 <= int(told[1]) <= 100
+    assert -35 < float(told[2]) < -10
     assert "it is worse" in refused.stderr
 
     workspace = open_workspace(project)

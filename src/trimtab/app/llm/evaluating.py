@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
 
 import msgspec
 
@@ -19,6 +18,7 @@ from trimtab.app.llm.evaluation_plan import (
     tolerated_loss,
 )
 from trimtab.app.llm.judge_standing import judge_standings
+from trimtab.app.llm.judged_items import corrected_words
 from trimtab.app.llm.kept_evaluations import evaluation_of
 from trimtab.app.llm.paid_calls import detecting, with_budget
 from trimtab.app.llm.prompt_versions import current_spec, load_prompt
@@ -181,7 +181,10 @@ class Evaluating:
                 rules=llm.evaluate,
                 margin=margin,
                 informs={name: found.refused for name, found in self.standings.items() if found.refused},
-                corrected=_corrected(evaluation, self.standings),
+                corrected={
+                    name: corrected_words(workspace, judge, self.standings[name], evaluation)
+                    for name, judge in self.judges.items()
+                },
                 same_as=self.same_as,
             )
         )
@@ -363,12 +366,3 @@ def _length_before(workspace: Workspace, prompt: str) -> float:
     except (DataError, StoreError):
         return math.nan
     return fmean(tokens) if tokens else math.nan
-
-
-def _corrected(evaluation: Evaluation, standings: Mapping[str, Any]) -> dict[tuple[str, int], str]:
-    return {
-        (name, side): words
-        for name, standing in standings.items()
-        for side in range(len(evaluation.facts.sides))
-        if (words := standing.corrected(evaluation.scores(name, side)))
-    }

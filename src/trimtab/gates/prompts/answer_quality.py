@@ -55,7 +55,7 @@ def _alone(inputs: PromptInputs) -> Iterator[GateResult]:
         )
         if few:
             reason = _too_few(said, rules.min_items)
-        reason += _corrected(inputs, judging.name, CANDIDATE)
+        reason += _corrected(inputs, judging.name)
         if why := inputs.informs.get(judging.name):
             reason += f". It informs and refuses nothing: {why}"
         verdict: Verdict = "fail" if few else "pass"
@@ -156,13 +156,13 @@ def _said(inputs: PromptInputs, name: str, both: Paired, bounds: Interval) -> st
     missing = f"; no verdict on {both.no_verdict[0]} and {both.no_verdict[1]} answers" if any(both.no_verdict) else ""
     return (
         f"{name}: {values[0]} against {values[1]} of {inputs.champion} on {items}, "
-        f"{change(bounds.value, kind, unit=True)}{between}{missing}{_corrected(inputs, name, CANDIDATE)}"
+        f"{change(bounds.value, kind, unit=True)}{between}{missing}{_corrected(inputs, name)}"
     )
 
 
-def _corrected(inputs: PromptInputs, name: str, side: int) -> str:
-    found = inputs.corrected.get((name, side))
-    return f"; corrected for the judge's mistakes {found}" if found else ""
+def _corrected(inputs: PromptInputs, name: str) -> str:
+    found = inputs.corrected.get(name)
+    return f"; {found}" if found else ""
 
 
 def _too_few(said: str, least: int) -> str:

@@ -22,7 +22,7 @@ class PromptInputs:
         rules: how evaluations run.
         margin: loss of the quality that is tolerated.
         informs: judges that may not gate -> why not.
-        corrected: by judge and side what people would say, in words.
+        corrected: by judge what people would say of the same answers, in words.
         same_as: the version that serves and equals the candidate.
     """
 
@@ -31,7 +31,7 @@ class PromptInputs:
     rules: PromptEvaluation
     margin: float
     informs: Mapping[str, str] = field(default_factory=dict)
-    corrected: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    corrected: Mapping[str, str] = field(default_factory=dict)
     same_as: str = ""
 
     @property
