@@ -64,7 +64,8 @@ _WORDS = {
 """Words, and what between them and a secret may stand, in lower case."""
 _AFTER_WORD = [(word, re.compile(form)) for word, form in _WORDS.items()]
 
-_LONG = re.compile(r"[A-Za-z0-9+/_=-]{24,}")
+LEAST_CHARS = 24
+_LONG = re.compile(rf"[A-Za-z0-9+/_=-]{{{LEAST_CHARS},}}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 LEAST_BITS, LEAST_CHANGES = 3.5, 0.35
@@ -97,6 +98,8 @@ def secrets_in(text: str) -> Iterator[tuple[int, int]]:
             if match is not None:
                 yield match.span(match.lastindex or 0)
             place = lower.find(word, place + len(word))
+    if max(map(len, text.split()), default=0) < LEAST_CHARS:
+        return
     for found in _LONG.finditer(text):
         if is_random(found[0][:SEEN]):
             yield found.span()
