@@ -20,10 +20,11 @@ from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.online.contract import Online
 from trimtab.stores.predictions.contract import Predictions
+from trimtab.stores.spend.contract import SpendStore
 from trimtab.stores.tables.contract import Tables
 
 STATISTICS = (DriftDetector, UpwardDetector, cluster_interval, compare, metric_value, profile, wilson)
-CONTRACTS = (Artifacts, Metadata, Online, Predictions, Tables)
+CONTRACTS = (Artifacts, Metadata, Online, Predictions, SpendStore, Tables)
 PUBLIC = [getattr(trimtab, name) for name in trimtab.__all__]
 SUITES = [getattr(testing, name) for name in testing.__all__]
 SHOWN = (*STATISTICS, *CONTRACTS, *PUBLIC, *SUITES)
