@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trimtab.app.llm.prompt_versions import load_prompt
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.bundle.prompt_spec import read_prompt
 from trimtab.errors import DataError, NotFound
 from trimtab.records.training import Bundle
 
@@ -17,7 +17,7 @@ def no_search(workspace: Workspace, name: str) -> str:
     if prompt is None or champion is None:
         return ""
     try:
-        spec = load_prompt(workspace, workspace.metadata.get(Bundle, champion))
+        spec = read_prompt(workspace.artifacts.open(workspace.metadata.get(Bundle, champion).path))
     except (DataError, NotFound) as error:
         return f"the champion of prompt '{name}' cannot be read: {error}"
     return "" if spec.tune else f"prompt '{name}' names nothing that a search may change (tune: in {prompt.file})"
