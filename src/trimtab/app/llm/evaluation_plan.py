@@ -27,12 +27,17 @@ NOT_WORSE_BY = "llm.gates.quality.not_worse_by"
 
 
 def spread_before(metadata: Metadata, prompt: str, quality: str) -> float:
-    """Return the standard deviation of paired differences to plan by: that of the last comparison, if it is larger."""
+    """Return the standard deviation of paired differences to plan by: that of the last comparison, if it is larger.
+
+    Only one that passed counts. A version that was refused differs from the champion, and would widen the margin until
+    it passes.
+    """
     spread = math.sqrt(DIFFERING)
     for report in metadata.find(GateReport, model=prompt):
         for result in report.results:
-            if result.gate == "quality" and result.metric == quality and result.details.get("spread"):
-                return max(spread, float(result.details["spread"]))
+            passed = (result.gate, result.metric, result.verdict) == ("quality", quality, "pass")
+            if passed and (found := result.details.get("spread")):
+                return max(spread, float(found))
     return spread
 
 
