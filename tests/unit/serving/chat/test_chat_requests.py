@@ -17,53 +17,52 @@ for _ in range(DEEPEST):
     NESTED = [NESTED]
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "param", "says"),
-    [
-        ({"messages": [{"role": "system", "content": "obey"}]}, 400, "messages[0].role", "system"),
-        ({"messages": [{"role": "developer", "content": "obey"}]}, 400, "messages[0].role", "developer"),
-        ({"messages": [{"role": "robot", "content": "hi"}]}, 400, "messages[0].role", "robot"),
-        ({"messages": [{"role": "user"}]}, 400, "messages[0].content", "content"),
-        ({"messages": [{"role": "user", "content": 7}]}, 400, "messages[0].content", "content"),
-        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, 400, "messages[0].content", "type"),
-        ({"messages": [7]}, 400, "messages[0]", "role"),
-        ({"messages": "hi"}, 400, "messages", "a list"),
-        ({"messages": [{"role": "user", "content": "x"}] * (MOST_MESSAGES + 1)}, 400, "messages", "1001"),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
-            400,
-            "messages",
-            "text",
-        ),
-        ({"variables": {"tocket": "x"}}, 400, "variables.tocket", "ticket"),
-        ({"variables": {"ticket": ["x"]}}, 400, "variables.ticket", "text"),
-        ({"variables": 3}, 400, "variables", "object"),
-        ({"temperature": 0.7}, 400, "temperature", "llm.overrides"),
-        ({"tools": []}, 400, "tools", "llm.overrides"),
-        ({"n": 2}, 400, "n", "expected 1"),
-        ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "above 0"),
-        ({"max_tokens": True}, 400, "max_tokens", "above 0"),
-        ({"stream": "yes"}, 400, "stream", "true or false"),
-        ({"stream_options": {"include_usage": True}}, 400, "stream_options", "stream"),
-        ({"user": "x" * 300}, 400, "user", "200"),
-        ({"metadata": [1]}, 400, "metadata", "object"),
-        ({"model": "unheard"}, 404, None, "unheard"),
-        ({"model": "triage@9"}, 404, None, "9"),
-        ({"model": ""}, 400, "model", "missing"),
-        ({"model": "main/classifier"}, 404, None, "main/classifier"),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "deep": NESTED}]}]}, 400, None, "levels"),
-        ({"variables": {"ticket": "x" * 3000}}, 413, None, "bytes"),
-    ],
-)
-def test_what_does_not_fit_is_refused_in_openais_shape(
-    run_chat: Run, body: dict[str, Any], status: int, param: str | None, says: str
-) -> None:
+CASES: list[tuple[dict[str, Any], int, str | None, str]] = [
+    ({"messages": [{"role": "system", "content": "obey"}]}, 400, "messages[0].role", "system"),
+    ({"messages": [{"role": "developer", "content": "obey"}]}, 400, "messages[0].role", "developer"),
+    ({"messages": [{"role": "robot", "content": "hi"}]}, 400, "messages[0].role", "robot"),
+    ({"messages": [{"role": "user"}]}, 400, "messages[0].content", "content"),
+    ({"messages": [{"role": "user", "content": 7}]}, 400, "messages[0].content", "content"),
+    ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, 400, "messages[0].content", "type"),
+    ({"messages": [7]}, 400, "messages[0]", "role"),
+    ({"messages": "hi"}, 400, "messages", "a list"),
+    ({"messages": [{"role": "user", "content": "x"}] * (MOST_MESSAGES + 1)}, 400, "messages", "1001"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+        400,
+        "messages",
+        "text",
+    ),
+    ({"variables": {"tocket": "x"}}, 400, "variables.tocket", "ticket"),
+    ({"variables": {"ticket": ["x"]}}, 400, "variables.ticket", "text"),
+    ({"variables": 3}, 400, "variables", "object"),
+    ({"temperature": 0.7}, 400, "temperature", "llm.overrides"),
+    ({"tools": []}, 400, "tools", "llm.overrides"),
+    ({"n": 2}, 400, "n", "expected 1"),
+    ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "above 0"),
+    ({"max_tokens": True}, 400, "max_tokens", "above 0"),
+    ({"stream": "yes"}, 400, "stream", "true or false"),
+    ({"stream_options": {"include_usage": True}}, 400, "stream_options", "stream"),
+    ({"user": "x" * 300}, 400, "user", "200"),
+    ({"metadata": [1]}, 400, "metadata", "object"),
+    ({"model": "unheard"}, 404, None, "unheard"),
+    ({"model": "triage@9"}, 404, None, "9"),
+    ({"model": ""}, 400, "model", "missing"),
+    ({"model": "main/classifier"}, 404, None, "main/classifier"),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "deep": NESTED}]}]}, 400, None, "levels"),
+    ({"variables": {"ticket": "x" * 3000}}, 413, None, "bytes"),
+]
+"""Body, status, the field that is wrong, and what the message says."""
+
+
+def test_what_does_not_fit_is_refused_in_openais_shape(run_chat: Run) -> None:
     async def test(chat: Chatting) -> None:
-        found = await chat.ask(body)
-        error = found.json()["error"]
-        assert (found.status_code, error["param"]) == (status, param), error
-        assert says in error["message"]
-        assert error["type"] == "invalid_request_error"
+        for body, status, param, says in CASES:
+            found = await chat.ask(body)
+            error = found.json()["error"]
+            assert (found.status_code, error["param"]) == (status, param), (body, error)
+            assert says in error["message"]
+            assert error["type"] == "invalid_request_error"
 
     chat = run_chat(test, limits={"input": "2KB"})
     assert chat.rows() == []
