@@ -27,6 +27,8 @@ APPEND_ROWS = 4096
 """Rows of a long request that are appended at once, so that short requests are not held up."""
 INLINE_NS = 1_000_000
 """A disk that flushes quicker than this is flushed on the event loop: waking a thread would cost more."""
+CPU_EVERY_NS = 100_000_000
+"""How often the processor time of turns is read."""
 SMOOTHED_OVER = 8
 """Flushes over which their duration is averaged."""
 
@@ -68,6 +70,8 @@ class Journal:
         """Row groups of abandoned requests that are being logged, and when that began."""
         self._took_ns = 0
         self._cpu_ns = time.process_time_ns()
+        self._shared_ns, self._shared_rows, self._share_us = time.perf_counter_ns(), 0, 0
+        """Of rows that others have made: since when they share processor time, how many they are, and what one gets."""
         self._gap: Gap | None = None
         self._refused = False
         """Whether the last append failed."""
@@ -127,7 +131,7 @@ class Journal:
         """Append rows that others have made; return when they are as safe as the policy asks.
 
         Args:
-            append: writes them; gets the processor time since the last append, in microseconds.
+            append: writes them; gets their share of the processor time, in microseconds.
             served: how many of them are answers.
             answered: their clients have them already, so that nothing waits for the disk.
 
@@ -135,10 +139,8 @@ class Journal:
             Refused: they are not in the log, and the policy does not let unlogged answers go.
         """
         loop = self._thread.loop = self._thread.loop or asyncio.get_running_loop()
-        cpu_ns = time.process_time_ns()
-        cpu_us, self._cpu_ns = max(0, cpu_ns - self._cpu_ns) // 1000, cpu_ns
         try:
-            append(cpu_us)
+            append(self._cpu_share(served))
         except Exception as error:  # of any backend
             self._refused = True
             refuses = self._options.when_full == "refuse" and not answered
@@ -160,6 +162,19 @@ class Journal:
         except StoreError as error:
             if self._options.when_full == "refuse":
                 raise Refused(503, f"the answer could not be made safe: {error}") from error
+
+    def _cpu_share(self, rows: int) -> int:
+        """Return the processor time of such rows in microseconds: of one row on average, over CPU_EVERY_NS or longer.
+
+        Some systems take a tenth of a millisecond to say how much processor time a process has used.
+        """
+        now = time.perf_counter_ns()
+        self._shared_rows += rows
+        if now - self._shared_ns >= CPU_EVERY_NS and self._shared_rows:
+            cpu_ns = time.process_time_ns()
+            self._share_us = max(0, cpu_ns - self._cpu_ns) // (1000 * self._shared_rows)
+            self._cpu_ns, self._shared_ns, self._shared_rows = cpu_ns, now, 0
+        return self._share_us * rows
 
     async def labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append labels; return when they are as safe as the policy asks. Raises what the log raises."""
