@@ -116,6 +116,8 @@ class RetrieverSpec(msgspec.Struct, frozen=True, kw_only=True):
     k: int
     embed: str
     query: str | None = None
+    index: str = ""
+    """SHA-256 over the documents, so that other documents make another version."""
 
 
 class PromptSpec(msgspec.Struct, frozen=True, kw_only=True):

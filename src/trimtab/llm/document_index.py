@@ -7,17 +7,21 @@ the bundle of the prompt, so a version answers from the documents that it was ju
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from trimtab.bundle.prompt_spec import PromptSpec, RetrieverSpec
+from trimtab.definitions.llm.retrievers import DOCUMENTS
 from trimtab.errors import DataError
 from trimtab.lazy_library import LazyLibrary
+from trimtab.llm.chat_messages import MessageError
 from trimtab.llm.topics import Embed, minilm, words_of
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 else:
     np = LazyLibrary("numpy")
 
+SEPARATOR = "\n\n"
 DOCUMENTS_FILE = "retriever/documents.json"
 INDEX_FILE = "retriever/index.npz"
 
@@ -80,6 +85,11 @@ class DocumentIndex:
         best = np.argsort(-scores, kind="stable")[:k]
         return [self.documents[place] for place in best.tolist() if scores[place] > 0]
 
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the documents."""
+        return hashlib.sha256(msgspec.json.encode(self.documents)).hexdigest()
+
     def files(self) -> dict[str, bytes]:
         """Return the files of the index, content by path in a bundle."""
         held = io.BytesIO()
@@ -105,6 +115,49 @@ def open_index(folder: Path) -> DocumentIndex:
         return DocumentIndex(documents, held["embeddings"])
     numbered = {word: number for number, word in enumerate(words)}
     return DocumentIndex(documents, Postings(numbered, held["idf"], held["starts"], held["documents"], held["weights"]))
+
+
+def with_documents(
+    spec: PromptSpec,
+    index: DocumentIndex | None,
+    variables: Mapping[str, Any],
+    messages: Sequence[Mapping[str, Any]],
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return the variables of a request with the nearest documents among them, and the ids of these.
+
+    Searched for is the variable that the retriever names, else the last user message of the client, else all variables.
+    Documents that the variable has no room for are left out. Raises MessageError for a request that brings documents.
+    """
+    if index is None or spec.retriever is None:
+        return variables, ()
+    if DOCUMENTS in variables:
+        raise MessageError(
+            f"the documents of the prompt '{spec.name}' come from its retriever '{spec.retriever.name}', not from "
+            "requests",
+            f"variables.{DOCUMENTS}",
+        )
+    longest = spec.variables[DOCUMENTS].max_chars
+    texts, ids, length = list[str](), list[str](), 0
+    for document in index.nearest(_question(spec.retriever, variables, messages), spec.retriever.k):
+        text = f"[{document.id}] {document.text}"
+        length += len(text) + len(SEPARATOR) * bool(texts)
+        if longest is not None and length > longest:
+            break
+        texts.append(text)
+        ids.append(document.id)
+    return {**variables, DOCUMENTS: SEPARATOR.join(texts)}, tuple(ids)
+
+
+def _question(retriever: RetrieverSpec, variables: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> str:
+    if retriever.query is not None:
+        return str(variables.get(retriever.query) or "")
+    for message in reversed(messages):
+        content = message.get("content")
+        if message.get("role") == "user" and isinstance(content, str):
+            return content
+        if message.get("role") == "user" and isinstance(content, list):
+            return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return " ".join(str(value) for value in variables.values() if value is not None)
 
 
 def _postings(texts: Sequence[str]) -> Postings:

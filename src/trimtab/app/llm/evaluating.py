@@ -21,19 +21,20 @@ from trimtab.app.llm.judge_standing import judge_standings
 from trimtab.app.llm.judged_items import corrected_words
 from trimtab.app.llm.kept_evaluations import evaluation_of
 from trimtab.app.llm.paid_calls import detecting, with_budget
-from trimtab.app.llm.prompt_versions import current_spec, load_prompt
+from trimtab.app.llm.prompt_versions import current_spec, index_of, load_prompt
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.bundle.prompt_spec import PromptSpec
 from trimtab.clock import to_micros
 from trimtab.definitions.llm.evaluators import Evaluator, Item, Judge
 from trimtab.definitions.llm.prompts import Prompt
-from trimtab.errors import DataError, DefinitionError, StageError, StoreError, UsageError, nearest
+from trimtab.errors import DataError, DefinitionError, StoreError, UsageError, nearest
 from trimtab.gates.prompts.prompt_gate_table import evaluate_prompt
 from trimtab.gates.prompts.prompt_inputs import PromptInputs
 from trimtab.llm.answer_format import AnswerSchema
 from trimtab.llm.chat_body import chat_body
 from trimtab.llm.chat_messages import render
+from trimtab.llm.document_index import DocumentIndex, open_index, with_documents
 from trimtab.llm.evaluate.buying import Buyer
 from trimtab.llm.evaluate.items import ITEMS_FILE, read_items
 from trimtab.llm.evaluate.results import CANDIDATE, Evaluation, Side
@@ -227,12 +228,17 @@ class Evaluating:
             )
         return await runner.run()
 
+    def _index(self, version: Version) -> DocumentIndex | None:
+        """Return the documents of a version: those in its bundle, else those that the table has now."""
+        if version.spec.retriever is None:
+            return None
+        if version.bundle is not None:
+            return open_index(self.workspace.artifacts.open(version.bundle.path))
+        return index_of(self.workspace, version.spec.retriever)
+
     def _contestant(self, version: Version) -> Contestant:
         spec, llm = version.spec, self.workspace.project.policy.llm
-        if spec.retriever is not None:
-            raise StageError(
-                f"prompt '{spec.name}' has the retriever '{spec.retriever.name}'; evaluations do not search documents"
-            )
+        index = self._index(version)
         side = Side(
             name=version.name,
             prompt_hash=spec.prompt_hash,
@@ -243,15 +249,14 @@ class Evaluating:
         def request(item: Item, place: str) -> Request:
             """Variables that this version does not know are left out: another version of the prompt has them."""
             try:
-                if "messages" in item.inputs:
-                    messages = render(spec, {}, item.inputs["messages"])
-                else:
-                    known = set(self.candidate.spec.variables) - set(spec.variables)
-                    given = {name: value for name, value in item.inputs.items() if name not in known}
-                    messages = render(spec, given)
+                sent = item.inputs.get("messages", ())
+                unknown = {"messages", *(set(self.candidate.spec.variables) - set(spec.variables))}
+                own = {name: value for name, value in item.inputs.items() if name not in unknown}
+                given, documents = with_documents(spec, index, own, sent)
+                messages = render(spec, given, sent)
             except DataError as error:
                 raise DataError(f"{place}: {error}") from None
-            return Request(chat_body(spec, messages, limit=llm.limits.output_tokens))
+            return Request(chat_body(spec, messages, limit=llm.limits.output_tokens), documents)
 
         return Contestant(
             side=side,

@@ -19,17 +19,20 @@ from trimtab.bundle.prompt_spec import (
     TURN_FEATURES,
     EndpointSpec,
     PromptSpec,
+    RetrieverSpec,
     read_prompt,
     write_prompt,
 )
 from trimtab.bundle.signature import sign
 from trimtab.bundle.spec import Spec, write_spec
-from trimtab.errors import StageError
+from trimtab.errors import DataError, StageError, nearest
 from trimtab.gates.report import refuse
 from trimtab.gates.verdict_files import write_verdict
+from trimtab.llm.document_index import Document, DocumentIndex
 from trimtab.llm.prompt_assembly import assemble
 from trimtab.metric_catalog import CHAT
 from trimtab.monitoring.reference import Reference
+from trimtab.records.data import TableVersion
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.llm import EndpointVersion
 from trimtab.records.training import Bundle, Run
@@ -50,7 +53,32 @@ def current_spec(workspace: Workspace, prompt: str | None = None) -> PromptSpec:
     """
     project = workspace.project
     with project.definitions.placed():
-        return assemble(project.definitions.prompt(prompt), project.definitions, project.folder)
+        spec = assemble(project.definitions.prompt(prompt), project.definitions, project.folder)
+    if spec.retriever is None:
+        return spec
+    retriever = msgspec.structs.replace(spec.retriever, index=index_of(workspace, spec.retriever).hash)
+    return msgspec.structs.replace(spec, retriever=retriever)
+
+
+def index_of(workspace: Workspace, retriever: RetrieverSpec) -> DocumentIndex:
+    """Return the documents that the table of a retriever has now. Raises StageError where it is empty, DataError."""
+    if latest(workspace.metadata, TableVersion, table=retriever.table) is None:
+        raise StageError(
+            f"retriever '{retriever.name}': table '{retriever.table}' is empty; run: trimtab ingest {retriever.table}"
+        )
+    rows = workspace.scan()(retriever.table)
+    for column in (retriever.id, retriever.text):
+        if column not in (known := rows.collect_schema().names()):
+            raise DataError(
+                f"retriever '{retriever.name}': table '{retriever.table}' has no column '{column}'."
+                f"{nearest(column, known)}"
+            )
+    found = rows.select(retriever.id, retriever.text).collect().rows()
+    try:
+        documents = [Document(str(id_), text) for id_, text in found if id_ is not None and text]
+        return DocumentIndex.of(documents, embed="tfidf" if retriever.embed == "tfidf" else "all-minilm-l6-v2")
+    except DataError as error:
+        raise DataError(f"retriever '{retriever.name}', table '{retriever.table}': {error}") from None
 
 
 def load_prompt(workspace: Workspace, bundle: Bundle) -> PromptSpec:
@@ -78,6 +106,13 @@ def stage_prompt(
         categories: known values of the features of turns that are categories, where they are known.
     """
     folder = workspace.artifacts.staging()
+    if spec.retriever is not None:
+        index = index_of(workspace, spec.retriever)
+        if index.hash != spec.retriever.index:
+            raise StageError(
+                f"the documents of table '{spec.retriever.table}' have changed meanwhile; run: trimtab run"
+            )
+        files = {**(files or {}), **index.files()}
     write_prompt(folder, spec)
     write_spec(
         folder,

@@ -23,6 +23,7 @@ from trimtab.app.operations.freezing import refuse_frozen
 from trimtab.app.pages.evaluation_report import evaluation_page
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.stages import ingesting
 from trimtab.cli.context import Context, Verbs
 from trimtab.cli.data.validate import VERDICT_STYLE
 from trimtab.cli.interrupting import Interrupted
@@ -140,6 +141,10 @@ def run_prompts(ws: Workspace, names: Iterable[str], *, force: bool) -> list[Gat
 
 def run_prompt(ws: Workspace, name: str) -> Revision | None:
     """Run all stages of a prompt, telling what each did; None where the champion equals it. A failing gate ends it."""
+    if (retriever := ws.project.definitions.prompt(name).retrieve) is not None:
+        with noted(ws, "ingest"):
+            for done in ingesting.ingest(ws, retriever.table):
+                say(f"ingest    {done.table}: {plural(done.rows_added, 'new row')}")
     if (same := prompt_stages.unchanged(ws, name)) is not None:
         say(f"evaluate  {name}: unchanged, {same.id} serves it")
         return None

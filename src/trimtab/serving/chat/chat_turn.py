@@ -13,6 +13,7 @@ from trimtab.llm.answer_format import read_answer
 from trimtab.llm.chat_body import chat_body, with_limit
 from trimtab.llm.chat_messages import MessageError, render
 from trimtab.llm.completion import Completion, Usage
+from trimtab.llm.document_index import with_documents
 from trimtab.llm.money.spend_scopes import Caller
 from trimtab.llm.money.turn_cost import TurnCost, input_bound
 from trimtab.policy.llm.section_llm import Purpose
@@ -50,6 +51,8 @@ class VersionTurn:
     """Most input tokens that the endpoint can count."""
     target: TargetSpec
     """That was asked last."""
+    documents: tuple[str, ...] = ()
+    """Ids of those that the retriever put in."""
     attempts: int = 0
     calls: list[UpstreamCall] = field(default_factory=list)
     """One for each attempt."""
@@ -152,13 +155,14 @@ class Turn:
 def version_turn(variant: Variant, request: ChatRequest, limit: int) -> VersionTurn:
     """Return what a version would send for a request. Raises ChatRefused: the request does not fit the prompt."""
     loaded = cast(LoadedPrompt, variant.bundle)
-    spec = loaded.prompt
+    spec, documents = loaded.prompt, tuple[str, ...]()
     try:
         if loaded.is_direct:
             messages = request.messages
             body = with_limit({**request.params, "messages": messages}, limit, request.most_tokens)
         else:
-            messages = render(spec, request.variables, request.messages)
+            variables, documents = with_documents(spec, loaded.index, request.variables, request.messages)
+            messages = render(spec, variables, request.messages)
             body = chat_body(spec, messages, limit=limit, most_tokens=request.most_tokens, params=request.params)
         tools = body.get("tools") or ()
         most_input = input_bound(messages, tools, spec.schema)
@@ -168,5 +172,11 @@ def version_turn(variant: Variant, request: ChatRequest, limit: int) -> VersionT
         raise ChatRefused(400, str(error), param="messages") from None
     sent = sum(len(msgspec.json.encode(each)) for each in (messages, tools or None, spec.schema) if each is not None)
     return VersionTurn(
-        variant=variant, messages=messages, body=body, sent=sent, most_input=most_input, target=spec.target
+        variant=variant,
+        messages=messages,
+        body=body,
+        sent=sent,
+        most_input=most_input,
+        target=spec.target,
+        documents=documents,
     )

@@ -11,6 +11,7 @@ from trimtab.bundle.prompt_spec import PromptSpec, read_prompt
 from trimtab.bundle.spec import Task, read_spec
 from trimtab.errors import DataError, TrimtabError
 from trimtab.llm.answer_format import AnswerSchema
+from trimtab.llm.document_index import DocumentIndex, open_index
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.orders import BundleOrder
 
@@ -50,6 +51,8 @@ class LoadedPrompt(LoadedBundle):
     prompt: PromptSpec
     schema: AnswerSchema | None
     """Of its answers; None: any text."""
+    index: DocumentIndex | None = None
+    """Of its retriever; None without one."""
     is_direct: bool = False
     """Whether clients named endpoint and model themselves: then it brings no message of its own."""
 
@@ -64,6 +67,7 @@ def load_prompt(order: BundleOrder) -> LoadedPrompt:
         if spec.model != order.model:
             raise DataError(f"{folder}: made for prompt '{spec.model}', registered for '{order.model}'")
         schema = None if prompt.schema is None else AnswerSchema(prompt.schema)
+        index = None if prompt.retriever is None else open_index(folder)
     except TrimtabError as error:
         raise DataError(f"bundle {order.id} cannot be loaded: {error}") from error
     rows = NoRows(spec.model)
@@ -78,4 +82,5 @@ def load_prompt(order: BundleOrder) -> LoadedPrompt:
         folder=folder,
         prompt=prompt,
         schema=schema,
+        index=index,
     )

@@ -200,7 +200,7 @@ def turn_rows(turn: Turn, now: int) -> dict[str, Sequence[Any]]:
         "cache_hit": [work.cache_hit for work in works],
         "attempts": [work.attempts for work in works],
         "fell_back_from": [work.fell_back_from for work in works],
-        "document_ids": [None] * rows,
+        "document_ids": [list(work.documents) or None for work in works],
     }
 
 
@@ -219,7 +219,7 @@ def features(turn: Turn, work: VersionTurn) -> np.ndarray[Any, np.dtype[np.float
             "output_tokens": usage.output,
             "cached_share": usage.cached / usage.input if usage.input else 0.0,
             "tool_calls": len(answer.tool_calls),
-            "documents": 0,
+            "documents": len(work.documents),
             "first_token_ms": answer.first_token_ms,
             "ms_per_token": spent_ms / usage.output if turn.request.stream and usage.output else None,
             "refused": is_refused(answer),
