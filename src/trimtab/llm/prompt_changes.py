@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
 from msgspec.structs import replace
 
 from trimtab.bundle.prompt_spec import PromptSpec
 from trimtab.errors import DataError, DefinitionError, nearest
 from trimtab.llm.chat_messages import MessageRenderer
 from trimtab.llm.prompt_file import EXAMPLES, FENCE, parse_prompt_file
-from trimtab.llm.prompt_markdown import WIDTH, to_markdown
+from trimtab.llm.prompt_markdown import to_markdown, yaml_of
 from trimtab.llm.template_text import MISSPELT, with_sections
 
 Examples = Sequence[Mapping[str, Any]]
@@ -74,9 +73,7 @@ def _expect_same_messages(spec: PromptSpec) -> None:
 def _with_examples(text: str, examples: Examples, name: str) -> str:
     """Return a file with other examples in its front matter."""
     rows = text.split("\n")
-    written = yaml.safe_dump(
-        {EXAMPLES: [dict(each) for each in examples]}, sort_keys=False, allow_unicode=True, width=WIDTH
-    )
+    written = yaml_of({EXAMPLES: [dict(each) for each in examples]})
     block = written.rstrip("\n").split("\n") if examples else []
     if rows[0].rstrip() != FENCE:
         return "\n".join([FENCE, *block, FENCE, *rows])

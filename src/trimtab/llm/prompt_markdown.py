@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +12,16 @@ from trimtab.bundle.prompt_spec import PromptSpec
 from trimtab.llm.prompt_file import FENCE
 
 WIDTH = 110
+LINE_SIGNS = "\x85\u2028\u2029"
+"""What YAML takes for an end of a line where it stands as it is, and Markdown does not."""
+
+
+def yaml_of(keys: Mapping[str, Any]) -> str:
+    """Return keys of a front matter as YAML."""
+    written = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True, width=WIDTH)
+    if any(sign in written for sign in LINE_SIGNS):
+        written = yaml.safe_dump(keys, sort_keys=False, allow_unicode=False, width=WIDTH)
+    return str(written)
 
 
 def to_markdown(spec: PromptSpec) -> str:
@@ -32,6 +43,6 @@ def to_markdown(spec: PromptSpec) -> str:
         "tune": list(spec.tune),
     }
     plain = msgspec.to_builtins({name: value for name, value in keys.items() if value})
-    front = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=WIDTH)
+    front = yaml_of(plain)
     messages = "\n\n".join(f"# {message.role}\n\n{message.text}" for message in spec.messages)
     return f"{FENCE}\n{front}{FENCE}\n{messages}\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kit.prompt_project import DEFINITIONS, write_prompt_project
@@ -26,6 +26,7 @@ def test_a_written_version_is_the_same_version(tmp_path: Path) -> None:
     assert assemble(again.definitions.prompt(), again.definitions, tmp_path) == spec
 
 
+@example(texts=["x"], default="\x85", description="a\u2028é", params={})
 @given(
     texts=st.lists(TEXTS, min_size=1, max_size=3),
     default=st.none() | st.text(max_size=12),
