@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-clients test-exports test-pythons lint bench bench-serving bench-decisions bench-drift bench-features bench-console bench-llm docs clean
+.PHONY: help demo test test-unit test-clients test-exports test-llm test-pythons lint bench bench-serving bench-decisions bench-drift bench-features bench-console bench-llm docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ test-exports: $(STAMP)  ## Programs of the platforms load and run the files of t
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_ci .bench/ci/bin .bench/linters .bench/ci-logs
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_google .bench/google/bin/python
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_vertex .bench/vertex/bin/python
+
+test-llm: $(STAMP)  ## A small language model answers through the gateway, its libraries and weights installed into .bench/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" UV_OVERRIDE=tests/clients/smollm_overrides.txt sh scripts/bench_venvs.sh smollm
+	@OMP_NUM_THREADS=1 .bench/smollm/bin/python tests/clients/smollm_base.py .bench/smollm2-135m
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_smollm .bench/smollm/bin/python .bench/smollm2-135m
 
 test-pythons: $(STAMP)  ## Install, run, up and replay on every Python from 3.11 on that this machine has
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" sh scripts/test_pythons.sh

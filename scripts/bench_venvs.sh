@@ -4,6 +4,7 @@
 # A peer that cannot be installed is reported, and its reason kept in .bench/PEER.failed for the table; the others go on.
 # Uses uv when it is on the PATH or in .venv, else installs uv into .bench/uv.
 set -u
+export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"  # uv reads no settings of pip
 here="$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)"
 python="${PYTHON:-python3}"
 bench="$here/.bench"
