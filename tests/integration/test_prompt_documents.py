@@ -50,7 +50,7 @@ returns,A return is free within 30 days,2026-01-01T00:00:00
 def desk(tmp_path: Path) -> PromptGateway:
     made = PromptGateway(tmp_path / "desk", definitions=DEFINITIONS, prompt=PROMPT, llm={"evaluate": {"min_items": 5}})
     (made.folder / "articles.csv").write_text(ARTICLES)
-    rows = [{"question": f"{n}: when are your opening hours?"} for n in range(6)]
+    rows = [{"question": f"{n}: when are your opening hours?"} for n in range(60)]
     (made.folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return made
 
