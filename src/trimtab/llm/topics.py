@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from trimtab.errors import DataError, MissingExtra
@@ -37,6 +38,8 @@ else:
     cluster, decomposition = LazyLibrary("sklearn.cluster"), LazyLibrary("sklearn.decomposition")
 
 Embed = Literal["tfidf", "all-minilm-l6-v2"]
+QUESTION_TOPICS, ANSWER_TOPICS = "reference/topics.npz", "reference/answer_topics.npz"
+"""Files of a bundle."""
 CENTRES = 31
 TEXTS_A_CENTRE = 5
 """With fewer reference texts there are fewer centres."""
@@ -217,6 +220,12 @@ class TurnTopics:
 
     question: Topics | None = None
     answer: Topics | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> TurnTopics:
+        """Return the topics in the folder of a bundle. Raises DataError."""
+        paths = [folder / path for path in (QUESTION_TOPICS, ANSWER_TOPICS)]
+        return cls(*(Topics.from_bytes(path.read_bytes()) if path.is_file() else None for path in paths))
 
 
 def words_of(text: str) -> list[str]:

@@ -39,6 +39,7 @@ from trimtab.tasks import RULES
 Floats = npt.NDArray[np.float64]
 
 MadeOf = Literal["training", "examples", "own"]
+WINDOWS_FILE = "reference/windows.json"
 MIN_USUAL_WINDOWS = 10
 """With fewer windows nothing is usual for a metric."""
 USUAL = (0.05, 0.5, 0.95)

@@ -13,19 +13,16 @@ import pytest
 from kit.prompt_turns import PROMPT, Traffic, reference_turns, write_hours
 from trimtab.bundle.prompt_spec import TURN_ANSWERS, TURN_FEATURES, TURN_INPUTS
 from trimtab.clock import EPOCH, ManualClock
-from trimtab.llm.topics import Topics, TurnTopics
+from trimtab.llm.topics import ANSWER_TOPICS, QUESTION_TOPICS, Topics, TurnTopics
 from trimtab.monitoring.detection.own_windows import FIRST_WINDOWS
 from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.prompts.served_turns import served_turns
 from trimtab.monitoring.prompts.turn_reference import (
-    ANSWER_TOPICS,
-    QUESTION_TOPICS,
-    WINDOWS_FILE,
     ReferenceTurn,
     TurnReference,
     build_turn_reference,
 )
-from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.reference import WINDOWS_FILE, Reference
 from trimtab.policy.reader import parse_policy
 from trimtab.records.monitoring import LEARNT, Signal, WindowReport
 from trimtab.stores.predictions.contract import START

@@ -7,22 +7,20 @@ these alone, its own first windows take their place later, as an artifact beside
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 
 from trimtab.app.llm.evaluation_turns import evaluation_turns
+from trimtab.app.llm.kept_references import CATEGORIES, kept_reference, name_of
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.llm.evaluate.results import Evaluation
 from trimtab.metric_catalog import CHAT
 from trimtab.monitoring.prompts.served_turns import served_turns
 from trimtab.monitoring.prompts.turn_reference import (
-    WINDOWS_FILE,
     ReferenceTurn,
     TurnReference,
     build_turn_reference,
-    read_topics,
 )
 from trimtab.monitoring.reference import Reference
 from trimtab.records.monitoring import WindowReport
@@ -31,8 +29,6 @@ from trimtab.stats.sequential import ENOUGH_WINDOWS
 
 MOST_WINDOWS = 60
 """Newest windows of the champion that make a reference."""
-CATEGORIES = "categories.json"
-"""Names of the codes of the reference, by feature."""
 
 
 def turn_reference(workspace: Workspace, evaluation: Evaluation) -> TurnReference:
@@ -84,22 +80,7 @@ def rebuild_reference(workspace: Workspace, windows: Sequence[WindowReport]) -> 
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     (folder / CATEGORIES).write_bytes(msgspec.json.encode(made.categories))
-    workspace.artifacts.publish(folder, _name(workspace, first.model, first.version))
+    workspace.artifacts.publish(folder, name_of(workspace, first.model, first.version))
     found = kept_reference(workspace, first.model, first.version)
     assert found is not None
     return found
-
-
-def kept_reference(workspace: Workspace, prompt: str, version: int) -> Reference | None:
-    """Return the reference of a version that was made of its own first windows; None as long as there is none."""
-    name = _name(workspace, prompt, version)
-    if not workspace.artifacts.exists(name):
-        return None
-    folder = workspace.artifacts.open(name)
-    names = msgspec.json.decode((folder / CATEGORIES).read_bytes(), type=dict[str, tuple[str, ...]])
-    found = Reference.from_json((folder / WINDOWS_FILE).read_bytes())
-    return replace(found, topics=read_topics(folder), category_names=names)
-
-
-def _name(workspace: Workspace, prompt: str, version: int) -> str:
-    return f"references/{workspace.name}/{prompt}/{version}"

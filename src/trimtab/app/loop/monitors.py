@@ -9,7 +9,8 @@ from functools import cache, partial
 from msgspec import structs
 
 from trimtab.app.llm.judge_standing import no_harm
-from trimtab.app.llm.turn_references import kept_reference, rebuild_reference
+from trimtab.app.llm.kept_references import kept_reference
+from trimtab.app.llm.turn_references import rebuild_reference
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.pipeline import REFERENCE
 from trimtab.bundle.spec import Limits, Spec, read_spec
@@ -17,8 +18,8 @@ from trimtab.clock import from_micros
 from trimtab.control.window_facts import WindowFacts
 from trimtab.control.window_history import column_facts
 from trimtab.errors import NotFound
+from trimtab.llm.topics import TurnTopics
 from trimtab.monitoring.monitor import Monitor
-from trimtab.monitoring.prompts.turn_reference import read_topics
 from trimtab.monitoring.reference import Reference
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -64,7 +65,7 @@ def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
         found = Reference.from_json(path.read_bytes())
         # a fit on all rows has the reference of the fit that the gates judged, and a threshold of its own
         expectation = structs.replace(found.expectation, threshold=bundle.threshold)
-        topics = read_topics(path.parent.parent) if bundle.kind == "prompt" else None
+        topics = TurnTopics.read(path.parent.parent) if bundle.kind == "prompt" else None
         return replace(
             found,
             threshold=bundle.threshold,

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from trimtab.bundle.prompt_spec import TURN_CATEGORIES, TURN_FEATURES, TURN_NUMBERS
 from trimtab.errors import DataError
 from trimtab.llm.languages import LANGUAGES
-from trimtab.llm.topics import Embed, Topics, TurnTopics
+from trimtab.llm.topics import ANSWER_TOPICS, QUESTION_TOPICS, Embed, Topics, TurnTopics
 from trimtab.metric_catalog import CHAT
 from trimtab.monitoring.mistakes import Costs
 from trimtab.monitoring.prompts.turn_features import text_features
 from trimtab.monitoring.prompts.turn_texts import NOTHING, TurnText
-from trimtab.monitoring.reference import build_reference
+from trimtab.monitoring.reference import WINDOWS_FILE, build_reference
 
-WINDOWS_FILE = "reference/windows.json"
-QUESTION_TOPICS = "reference/topics.npz"
-ANSWER_TOPICS = "reference/answer_topics.npz"
 ROWS_A_WINDOW = 20
 """Answers of an evaluation have no time; so many make a window."""
 
@@ -105,12 +101,6 @@ def build_turn_reference(
         if of is not None:
             files[path] = of.to_bytes()
     return TurnReference(files, _categories(models, topics))
-
-
-def read_topics(folder: Path) -> TurnTopics:
-    """Return the topics in the folder of a bundle. Raises DataError."""
-    paths = [folder / path for path in (QUESTION_TOPICS, ANSWER_TOPICS)]
-    return TurnTopics(*(Topics.from_bytes(path.read_bytes()) if path.is_file() else None for path in paths))
 
 
 def _categories(models: tuple[str, ...], topics: TurnTopics) -> dict[str, tuple[str, ...]]:

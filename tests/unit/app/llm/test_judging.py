@@ -162,16 +162,14 @@ def test_a_judge_says_by_window_what_share_it_passes_and_corrects_it_by_people(p
 
 
 def test_verdicts_of_a_judge_that_was_not_compared_with_people_show_no_harm(project: Path) -> None:
-    workspace = opened(project)
-    (project / "trimtab.yaml").write_text(
-        f"project: tickets\n{POLICY}llm: {{ promote: {{ metric: 'judge:sorted' }} }}\n"
-    )
+    workspace, llm = opened(project, name="strictly"), "llm: { promote: { metric: 'judge:strictly' } }\n"
+    (project / "trimtab.yaml").write_text(f"project: tickets\n{POLICY}{llm}")
     workspace = open_workspace(project, clock=workspace.clock)
-    judge = judge_of(workspace, "triage", "strict")
+    judge = judge_of(workspace, "triage", "strictly")
     assert judge is not None
     at = workspace.now()
     assert "shows no harm: it was not compared with people" in no_harm(workspace, "triage", at)
-    workspace.metadata.put(replace(calibration(judge.version), id="strict/0", judge="strict"))
+    workspace.metadata.put(replace(calibration(judge.version), id="strictly/0", judge="strictly"))
     assert no_harm(workspace, "triage", at) == ""
     assert "(llm.judge.recheck)" in no_harm(workspace, "triage", at + timedelta(days=60))
 
