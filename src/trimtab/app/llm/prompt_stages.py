@@ -21,7 +21,7 @@ from trimtab.app.llm.evaluating import (
 )
 from trimtab.app.llm.kept_evaluations import keep_evaluation
 from trimtab.app.llm.prompt_versions import current_spec, register_prompt, stage_prompt
-from trimtab.app.llm.turn_references import turn_reference
+from trimtab.app.llm.watching.turn_references import turn_reference
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.mlflow_access import open_tracking, set_aliases
 from trimtab.app.project.workspace import Workspace

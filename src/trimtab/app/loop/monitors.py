@@ -9,8 +9,8 @@ from functools import cache, partial
 from msgspec import structs
 
 from trimtab.app.llm.judge_standing import no_harm
-from trimtab.app.llm.kept_references import kept_reference
-from trimtab.app.llm.turn_references import rebuild_reference
+from trimtab.app.llm.watching.kept_references import kept_reference
+from trimtab.app.llm.watching.turn_references import rebuild_reference
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.pipeline import REFERENCE
 from trimtab.bundle.spec import Limits, Spec, read_spec

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from trimtab.app.llm.judge_shares import JudgeShares
+from trimtab.app.llm.watching.judge_shares import JudgeShares
 from trimtab.app.loop.intake import kpi_intake, request_intake
 from trimtab.app.loop.kpi_points import open_kpi_monitor
 from trimtab.app.loop.machine_use import MachineUse

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from trimtab.app.llm.kept_references import kept_reference
+from trimtab.app.llm.watching.kept_references import kept_reference
 from trimtab.app.overviews.facts import Tone, band_tone
 from trimtab.app.overviews.model_windows import SignalPoint, signal_point
 from trimtab.app.overviews.window_columns import WindowColumn, window_columns

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from kit.prompt_turns import BEGIN, Traffic, write_hours
 from kit.served_prompt import POLICY, make_version
-from trimtab.app.llm.judge_shares import JudgeShares
 from trimtab.app.llm.judge_standing import judge_of, no_harm
-from trimtab.app.llm.judging import ANCHORS, Anchor, LiveJudging
 from trimtab.app.llm.spending import spend_store
+from trimtab.app.llm.watching.judge_shares import JudgeShares
+from trimtab.app.llm.watching.judging import ANCHORS, Anchor, LiveJudging
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import ManualClock, from_micros
 from trimtab.records.llm import JudgeCalibration

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trimtab.app.llm.evaluation_turns import evaluation_turns
-from trimtab.app.llm.kept_references import CATEGORIES, kept_reference, name_of
+from trimtab.app.llm.watching.evaluation_turns import evaluation_turns
+from trimtab.app.llm.watching.kept_references import CATEGORIES, kept_reference, name_of
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.llm.evaluate.results import Evaluation

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.app.llm.judge_standing import JUDGE, judge_of, judge_standing
-from trimtab.app.llm.judging import is_sampled
+from trimtab.app.llm.watching.judging import is_sampled
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import to_micros
 from trimtab.definitions.llm.evaluators import Judge

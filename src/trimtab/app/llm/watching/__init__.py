@@ -1,0 +1,1 @@
+"""What the loop watches of prompts: references of turns, and verdicts of judges on a sample of them."""
