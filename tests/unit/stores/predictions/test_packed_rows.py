@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from trimtab.errors import DataError
 from trimtab.stores.predictions.arrow_rows import schema_of, table_of
 from trimtab.stores.predictions.contract import ADDED, LABEL_FIELDS, PREDICTION_FIELDS
 from trimtab.stores.predictions.packed_rows import RowPacker, rows_of
-from trimtab.testing.predictions import label_rows, prediction_rows
+from trimtab.testing.predictions import content_rows, label_rows, prediction_rows, turn_rows
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 int32 = st.integers(-(2**31), 2**31 - 1)
@@ -86,6 +87,7 @@ def test_nan_is_kept_apart_from_null() -> None:
 
 def test_labels_are_packed_too() -> None:
     columns = label_rows(["a", "b"], label=[0.0, None], model=["delay", None], class_name=[None, "late"])
+    columns |= {"name": [None, "thumbs"], "source": [None, "user"], "rater": [None, "4f"]}
     assert table_of([packed(columns, "labels")], "labels").equals(arrow(columns, "labels"))
     assert [row["label"] for row in rows_of(packed(columns, "labels"), "labels")] == [0.0, None]
 
@@ -151,3 +153,19 @@ def test_one_float64_matrix_stands_for_a_column_of_probabilities() -> None:
     body = packed(prediction_rows(["a", "b"], probabilities=shares))  # type: ignore[arg-type]  # as above
     assert table_of([body], "predictions")["probabilities"].to_pylist() == shares.tolist()
     assert [row["probabilities"] for row in rows_of(body, "predictions")] == shares.tolist()
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("turns", turn_rows), ("contents", content_rows)])
+def test_turns_and_contents_are_packed_too(kind: str, rows: Callable[..., dict[str, Sequence[Any]]]) -> None:
+    columns = rows(["a", "b"])
+    if kind == "turns":
+        columns |= {"first_token_us": [None, 7], "format_ok": [False, None], "document_ids": [["x", "y"], None]}
+    assert table_of([packed(columns, kind)], kind).equals(arrow(columns, kind))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"first_token_us": [2**31]}, {"format_ok": [1]}, {"document_ids": [["a", 7]]}, {"cost_pico": [2**63]}]
+)
+def test_turns_that_do_not_fit_are_refused(changed: dict[str, Sequence[Any]]) -> None:
+    with pytest.raises(DataError, match=next(iter(changed))):
+        packed(turn_rows(["a"], **changed), "turns")
