@@ -15,8 +15,8 @@ import msgspec
 
 from trimtab.app.gateway.turns import judging_policy, read_turn
 from trimtab.app.labels.importing import OutcomeImporter
-from trimtab.app.llm.closed_periods import SpendUpkeep
 from trimtab.app.llm.live_comparison import LiveComparisons
+from trimtab.app.llm.spend.closed_periods import SpendUpkeep
 from trimtab.app.llm.watching.judging import LiveJudging
 from trimtab.app.loop.actions import LoopActions, Retrainings
 from trimtab.app.loop.comparisons import Comparisons

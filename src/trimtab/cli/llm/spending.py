@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from trimtab.app.llm.settlement import Settled, assumed_turns, settle_file
-from trimtab.app.llm.spend_report import ScopeSpend, SpendReport, spend_report
+from trimtab.app.llm.spend.settlement import Settled, assumed_turns, settle_file
+from trimtab.app.llm.spend.spend_report import ScopeSpend, SpendReport, spend_report
 from trimtab.app.llm.spending import spend_store
 from trimtab.cli.context import Context, Verbs, require_action
 from trimtab.cli.terminal import console, say

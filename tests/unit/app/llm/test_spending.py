@@ -12,9 +12,9 @@ import pytest
 from kit.commands import typed
 from kit.consoles import browser
 from kit.prompt_project import write_prompt_project
-from trimtab.app.llm.closed_periods import SpendUpkeep, close_periods
-from trimtab.app.llm.settlement import settle_file
-from trimtab.app.llm.spend_report import spend_report
+from trimtab.app.llm.spend.closed_periods import SpendUpkeep, close_periods
+from trimtab.app.llm.spend.settlement import settle_file
+from trimtab.app.llm.spend.spend_report import spend_report
 from trimtab.app.llm.spending import open_ledger, spend_store
 from trimtab.app.overviews.cost.cost_overview import cost_overview
 from trimtab.app.project.workspace import Workspace, open_workspace

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.app.llm.spend_report import ScopeSpend, spend_report
+from trimtab.app.llm.spend.spend_report import ScopeSpend, spend_report
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.cost.month_sums import ModelSums, model_sums
 from trimtab.app.overviews.system.storage import FolderSize, storage

@@ -6,7 +6,7 @@ import logging
 from contextlib import closing
 from datetime import datetime, timedelta
 
-from trimtab.app.llm.spend_report import cost_sums
+from trimtab.app.llm.spend.spend_report import cost_sums
 from trimtab.app.llm.spending import spend_store
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
