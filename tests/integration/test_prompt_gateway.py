@@ -154,3 +154,30 @@ def test_no_stream_breaks_when_a_rollback_and_a_worker_restart_come_between(make
     rows = gateway.workspace.predictions.read()[0].to_pylist()
     assert all(row["error"] is None for row in rows)
     assert len([row for row in rows if row["version"] == 2]) >= STREAMS
+
+
+MODEL_BESIDE = """
+flights = tt.FileSource("flights", "flights.parquet", timestamp="moment")
+delay = tt.Model("delay", task="binary", examples=flights, label="late", features=["row"])
+
+
+@delay.trainer
+def train(data, params, seed):
+    raise NotImplementedError
+"""
+
+
+def test_a_project_of_models_and_prompts_has_two_gateways_which_end_together(make: Make) -> None:
+    gateway = make(definitions=SEVERAL + MODEL_BESIDE, prompt=QUICK)
+    gateway.deploy(1, QUICK)
+    prompts = gateway.start()
+    models = wait_for(lambda: running_gateway(gateway.workspace.run_folder), "the gateway of models announces itself")
+    assert models.port != httpx.URL(prompts).port
+    body = {"model": "triage", "variables": {"ticket": "x"}}
+    assert httpx.post(f"{prompts}/v1/chat/completions", json=body).status_code == 200
+    ready = httpx.get(f"http://127.0.0.1:{models.port}/v2/health/ready").json()
+    assert "triage" not in str(ready)
+    found = httpx.post(f"http://127.0.0.1:{models.port}/v1/chat/completions", json=body)
+    assert found.status_code == 404
+    assert gateway.stop() == 0, gateway.log()
+    assert running_gateway(gateway.workspace.run_folder / "prompts") is None
