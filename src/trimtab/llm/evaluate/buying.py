@@ -87,6 +87,9 @@ class Buyer:
                     raise StageError(f"{error}{tried}") from None
                 await asyncio.sleep(_pause(error, failures))
                 continue
+            except StageError:  # the secret of the endpoint: nothing was sent
+                self._ledger.release(hold)
+                raise
             paid = self._pay(target, body, hold, found)
             return Answer(
                 text=found.text,

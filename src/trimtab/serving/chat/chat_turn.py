@@ -99,7 +99,13 @@ class VersionTurn:
         self.price_version = found.price_version
 
     def problem(self, completion: Completion) -> str:
-        """Return why an answer does not fit the prompt; empty when it does. Notes whether its format is right."""
+        """Return why an answer does not fit the prompt; empty when it does. Notes whether its format is right.
+
+        An answer that was cut at its longest length is given as it is: its finish_reason says so, and another one would
+        be cut, too.
+        """
+        if completion.finish_reason == "length":
+            return ""
         schema = self.prompt.schema
         _, wrong = read_answer(
             completion.text, completion.tool_calls, completion.refusal, schema=schema, tools=self.known_tools

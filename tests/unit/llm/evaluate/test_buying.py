@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from kit.loopback import asked, loopback, target
@@ -130,3 +131,12 @@ def test_no_call_is_made_that_the_budget_does_not_cover(tmp_path: Path, loopback
     assert isinstance(found[-1], BudgetExceeded)
     assert booked <= 400_000
     assert loopback.bill.totals.requests == sum(isinstance(each, Answer) for each in found)
+
+
+def test_a_missing_secret_costs_nothing(tmp_path: Path, loopback: OpenLoopback) -> None:
+    of = model(loopback.url, "echo")
+    of = msgspec.structs.replace(of, endpoint=msgspec.structs.replace(of.endpoint, key="NO_SUCH_KEY_OF_A_TEST"))
+    (found,), booked = bought(tmp_path, of, request("hello"))
+    assert isinstance(found, StageError)
+    assert "NO_SUCH_KEY_OF_A_TEST is not set" in str(found)
+    assert booked == 0

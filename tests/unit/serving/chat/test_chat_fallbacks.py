@@ -168,3 +168,21 @@ def billed(chat: Chatting) -> int:
     """Return what the provider's bill is worth, at the price of the tests."""
     price, totals = PriceSpec(input=150_000, output=600_000, cached=75_000), chat.loopback.bill.totals
     return totals.input_tokens * price.input + totals.output_tokens * price.output
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_the_client_cuts_short_is_given_as_it_is(run_chat: Run, stream: bool) -> None:
+    async def test(chat: Chatting) -> None:
+        chat.serve(("champion", chat.prompt(2, schema={"type": "object", "required": ["queue"]}), 100))
+        cut = {**CHARGE, "max_completion_tokens": 1}
+        if stream:
+            events = await chat.events(cut)
+            assert (events[-2]["choices"][0]["finish_reason"], events[-1]) == ("length", "[DONE]")
+        else:
+            found = await chat.ask(cut)
+            assert (found.status_code, found.json()["choices"][0]["finish_reason"]) == (200, "length")
+        assert chat.loopback.bill.totals.requests == 1
+
+    chat = run_chat(test)
+    (row,), (turn,) = chat.rows(), chat.rows("turns")
+    assert (row["error"], turn["format_ok"], turn["finish_reason"]) == (None, None, "length")
