@@ -12,6 +12,8 @@ from fastapi.testclient import TestClient
 from kit.consoles import browser
 from kit.prompt_turns import Traffic
 from kit.served_prompt import make_version, serve
+from trimtab.app.llm.watching.kept_references import kept_reference
+from trimtab.app.llm.watching.turn_references import champion_turns
 from trimtab.app.overviews.reads.child_reader import close_readers
 from trimtab.app.project.limited_workspace import LimitedWorkspace
 from trimtab.app.project.workspace import Workspace
@@ -121,3 +123,14 @@ def test_a_drift_with_harm_asks_a_person_once_where_no_search_can_start(prompt: 
     reviews = [d for d in decisions if d.action == "review"]
     assert len(reviews) == 1
     assert "topic" in " ".join(reviews[0].reasons)
+
+
+def test_a_new_version_is_compared_with_what_the_champion_has_served(prompt: Workspace) -> None:
+    turns = champion_turns(prompt, "triage")
+    assert len(turns) == 32 * 20  # of the windows whose labels matured
+    assert [turn.at for turn in turns] == sorted(turn.at or 0 for turn in turns)
+    assert {turn.text.reported for turn in turns} == {"classifier"}
+    rated = [turn.label for turn in turns if turn.label is not None]
+    assert 0.3 < len(rated) / len(turns) < 0.7
+    assert set(rated) == {0.0, 1.0}
+    assert kept_reference(prompt, "triage", 1) is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.bundle.prompt_spec import TURN_FEATURES, TURN_NUMBERS
+from trimtab.bundle.prompt_spec import NOT_THE_VERSION, TURN_FEATURES, TURN_NUMBERS
 from trimtab.clock import to_micros
 from trimtab.errors import StoreError
 from trimtab.llm.completion import Completion, Usage
@@ -30,8 +30,6 @@ MAX_INT32 = 2**31 - 1
 INLINE_CHARS = 4096
 """Longer turns are redacted in a thread, some 0.1 ms a kilobyte: streams go on meanwhile."""
 NOTHING = Usage(input=0, output=0, kind="estimated")
-NOT_THE_VERSION = frozenset({"client_gone", "withdrawn", "slow_reader", "budget_exceeded", "rate_limited"})
-"""Errors that say nothing about the version: the guard does not count them."""
 
 
 class TurnLog:
