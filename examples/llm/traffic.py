@@ -59,25 +59,35 @@ def paced(rows: list[dict[str, str]], seconds: float) -> Iterator[dict[str, str]
         yield row
 
 
+def running() -> str:
+    """Return the address of the gateway of this project, which it leaves in the project's folder."""
+    found = sorted(Path(__file__).parent.glob(".trimtab/run/**/gateway.json"))
+    if not found:
+        sys.exit("no gateway of this project runs; start it with: trimtab up")
+    told = json.loads(found[-1].read_text(encoding="utf-8"))
+    return f"http{'s' if told.get('tls') else ''}://{told['host']}:{told['port']}"
+
+
 def main() -> None:
     """Send a part of a file, and say how many tickets went into the right queue."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="http://127.0.0.1:8080", help="of the gateway")
+    parser.add_argument("--url", help="of the gateway; left out, that of this project")
     parser.add_argument("--file", type=Path, default=Path("data/live.jsonl"), help="tickets as JSON lines")
     parser.add_argument("--first", type=int, default=0, help="row to begin with")
     parser.add_argument("--conversations", type=int, default=400, help="how many rows")
     parser.add_argument("--a-minute", type=float, default=600, help="most conversations a minute")
     parser.add_argument("--at-once", type=int, default=8, help="requests at the same time")
     given = parser.parse_args()
+    url = given.url or running()
     rows = [json.loads(line) for line in given.file.read_text(encoding="utf-8").splitlines()]
     rows = [again(rows, number) for number in range(given.first, given.first + given.conversations)]
     try:
         with ThreadPoolExecutor(given.at_once) as pool:
-            right = sum(pool.map(lambda row: talk(given.url, row), paced(rows, 60 / given.a_minute)))
+            right = sum(pool.map(lambda row: talk(url, row), paced(rows, 60 / given.a_minute)))
     except urllib.error.HTTPError as error:
         sys.exit(f"{error.url}: {error.code}: {error.read().decode(errors='replace')}")
     except urllib.error.URLError as error:
-        sys.exit(f"{given.url}: {error.reason}; start the gateway with: trimtab up")
+        sys.exit(f"{url}: {error.reason}; start the gateway with: trimtab up")
     print(f"{len(rows)} tickets, {right} in the right queue")
 
 
