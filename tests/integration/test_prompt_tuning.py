@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 
 from kit.commands import typed
+from kit.decisions import decide
 from kit.triage_project import HARMFUL, write_text, write_triage
+from kit.waiting import wait_for
 from trimtab.app.llm.prompt_versions import load_prompt
+from trimtab.app.loop.retraining import Retraining
 from trimtab.app.project.workspace import open_workspace
 from trimtab.errors import StageError, UsageError
+from trimtab.records.control import WorkflowStep
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, Run
 from trimtab.stores.metadata.contract import latest
 
-TUNE = "llm: { tune: { model: reflector } }\n"
+TUNE = "llm: { tune: { model: reflector, calls: 400 } }\n"
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_what_is_better_on_items_held_out_challenges_the_champion(project: Path) -> None:
-    said = typed("tune", "--project", project, "--calls", "400").stdout
+    said = typed("tune", "--project", project).stdout
     assert "written   prompts/triage.tuned.md" in said
     workspace = open_workspace(project)
     revision = latest(workspace.metadata, Revision, model="triage")
@@ -53,6 +57,24 @@ def test_what_is_better_on_items_held_out_challenges_the_champion(project: Path)
     assert spec.sections["instructions"] in (project / "prompts" / "triage.tuned.md").read_text()
     spent = json.loads(typed("spend", "--project", project, "--json").stdout)
     assert "tune" in json.dumps(spent)
+
+
+def test_the_loop_searches_when_a_decision_says_so(project: Path) -> None:
+    workspace = open_workspace(project)
+    decision = decide(workspace, "retrain", model="triage")
+    retraining = Retraining(workspace)
+    retraining.launch()
+    try:
+        workflow = retraining.start(decision, as_of=decision.end, approved=True)
+        wait_for(lambda: not retraining.unfinished(), "the workflow ends")
+    finally:
+        retraining.close()
+    steps = workspace.metadata.find(WorkflowStep, workflow=workflow)
+    assert [step.step for step in steps] == ["challenge", "search"]
+    revision = latest(workspace.metadata, Revision, model="triage")
+    assert revision is not None
+    assert (revision.bundle_in("challenger"), revision.by) == ("triage/2", "trimtab")
+    assert revision.reason == f"tuned by decision {decision.id}"
 
 
 def test_a_search_without_gain_changes_nothing_and_ends_well(project: Path) -> None:

@@ -18,6 +18,8 @@ from trimtab import units
 from trimtab.app.gateway.turns import unmeasured
 from trimtab.app.jobs import training_places
 from trimtab.app.jobs.passing_failures import MayPass, may_pass
+from trimtab.app.llm import prompt_stages
+from trimtab.app.llm.prompt_tuning import tune
 from trimtab.app.loop.workflow_names import WORKFLOW, workflow_id
 from trimtab.app.loop.workflows import (
     APPLICATION,
@@ -166,6 +168,8 @@ class Retraining:
             if not self._do(self._approval, workflow, model, decision, verdict):
                 return "rejected"
         self._wait_for_hold(workflow, model, decision, approved)
+        if model in self._workspace.project.definitions.prompts:
+            return self._tune(workflow, model, decision)
         try:
             dataset = self._do(self._snapshot, workflow, model, decision, as_of)
             run = self._do(self._train, workflow, model, decision, dataset)
@@ -190,6 +194,19 @@ class Retraining:
                 return str(self._do(self._abandon, workflow, model, decision, bundle, verdict))
             except (ActionError, Conflict) as error:  # something else came to serve meanwhile: look again
                 log.warning("%s: %s", workflow, error)
+
+    def _tune(self, workflow: str, model: str, decision: str) -> str:
+        """Search for a better version of a prompt, and let it challenge; live comparisons end that."""
+        try:
+            bundle = self._do(self._search, workflow, model, decision)
+            if bundle is None:
+                return "nothing better"
+            self._wait_for_hold(workflow, model, decision, True)
+            self._do(self._challenge, workflow, model, decision, bundle)
+        except TrimtabError as error:
+            self._do(self._stop, workflow, model, decision, str(error), isinstance(error, GateRefused))
+            return "stopped"
+        return "challenges"
 
     def _wait_for_hold(self, workflow: str, model: str, decision: str, quiet: bool) -> None:
         """Wait while the model is frozen, and with `quiet` while the quiet hours last."""
@@ -324,6 +341,22 @@ class Retraining:
         self._note(workflow, model, decision, "register", f"version {bundle.version}", bundle.id)
         return bundle.id
 
+    def _search(self, workflow: str, model: str, decision: str) -> str | None:
+        """Return the registered version that a search found; None where it found nothing better."""
+        with only_training(self._workspace, model, workflow, wait=True):
+            found = tune(self._workspace, model, tell=lambda text: log.info("%s: %s", model, text))
+        searched = found.found
+        outcome = (
+            f"{searched.proposals} proposals: {searched.before:.3f} before and {searched.after:.3f} after on the "
+            "validation items"
+        )
+        if found.judged is None or not found.accepted:
+            self._note(workflow, model, decision, "search", f"{outcome}; {found.champion} stays")
+            return None
+        bundle = prompt_stages.register(self._workspace, found.judged)
+        self._note(workflow, model, decision, "search", f"{outcome}; version {bundle.version}", bundle.id)
+        return bundle.id
+
     def _challenge(self, workflow: str, model: str, decision: str, bundle: str) -> None:
         metadata, policy = self._workspace.metadata, self._workspace.project.policy
         role: Role | None = None
@@ -331,11 +364,12 @@ class Retraining:
             role = "champion"
         elif serves_at_once(policy) and on_probation(metadata, model):
             role = "shadow"
+        done = "tuned" if model in self._workspace.project.definitions.prompts else "retrained"
         revision = pipeline.deploy(
             self._workspace,
             metadata.get(Bundle, bundle),
             cause=f"{workflow}/challenge",
-            reason=f"retrained by decision {decision}",
+            reason=f"{done} by decision {decision}",
             by="trimtab",
             role=role,
         )

@@ -73,7 +73,7 @@ def decide_once(workspace: Workspace) -> list[Decision]:
 
 
 def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Controller]:
-    actions = LoopActions(workspace, retrainings)
+    actions = LoopActions(workspace, retrainings, searches=retrainings)
     return {
         name: Controller(
             workspace.metadata,
