@@ -21,7 +21,6 @@ Floats = npt.NDArray[np.float64]
 LARGEST = float(np.finfo(np.float32).max)
 """A larger score or label counts as missing: the mean of its square would be infinite."""
 
-OTHERS = pa.array(NOT_THE_VERSION, pa.string())
 KEPT = (
     "prediction_id",
     "version",
@@ -165,7 +164,12 @@ def version_rows(
     own = own.sort_by([("event_time", "ascending"), ("prediction_id", "ascending")])
     served = _array(own, "served")
     timed = own.filter(pa.array(served)) if served.any() else own
-    failed = own.filter(pc.and_(pc.is_valid(own["error"]), pc.invert(pc.is_in(own["error"], value_set=OTHERS))))
+    failed = own.filter(
+        pc.and_(
+            pc.is_valid(own["error"]),
+            pc.invert(pc.is_in(own["error"], value_set=pa.array(NOT_THE_VERSION, pa.string()))),
+        )
+    )
     scored = Scored(
         version=version,
         role=role,
