@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -12,11 +11,11 @@ from typing import Generic, TypeVar
 import msgspec
 
 from trimtab.app.loop.kpi_points import take_point
+from trimtab.app.loop.sent_events import event_of
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import from_micros
 from trimtab.control.retrain_requests import request_retraining
-from trimtab.control.trigger_events import event_id, found_event, put_event
-from trimtab.records.control import TriggerEvent
+from trimtab.control.trigger_events import put_event
 from trimtab.serving.inbox import KPIS, RETRAININGS, TRIGGERS, AskedRetraining, AskedTrigger, Pushed, inbox
 from trimtab.stores.metadata.contract import Metadata
 
@@ -90,29 +89,5 @@ def trigger_intake(workspace: Workspace) -> Intake[AskedTrigger]:
 
 def take_event(metadata: Metadata, asked: AskedTrigger) -> bool:
     """Write an event; the first one with an id stays."""
-    event = _event(asked)
+    event = event_of(asked)
     return put_event(metadata, event).created_at == event.created_at
-
-
-def waiting_events(workspace: Workspace) -> list[TriggerEvent]:
-    """Return the events that clients sent and that no loop has taken in yet, the first one of each id, oldest first."""
-    found: dict[str, TriggerEvent] = {}
-    for path in sorted(inbox(workspace.run_folder, TRIGGERS).glob("*.json")):
-        with suppress(OSError, msgspec.DecodeError):  # a loop has just taken it in, or will set it aside
-            for asked in msgspec.json.decode(path.read_bytes(), type=list[AskedTrigger]):
-                found.setdefault(event_id(asked.name, asked.id), _event(asked))
-    return [event for id_, event in found.items() if found_event(workspace.metadata, id_) is None]
-
-
-def _event(asked: AskedTrigger) -> TriggerEvent:
-    return TriggerEvent(
-        id=event_id(asked.name, asked.id),
-        created_at=from_micros(asked.received_at),
-        name=asked.name,
-        key=asked.id,
-        cause="request",
-        reason=asked.reason,
-        by=asked.by,
-        commit=asked.commit,
-        reference=asked.reference,
-    )

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from trimtab.app.loop.intake import waiting_events
+from trimtab.app.loop.sent_events import waiting_events
 from trimtab.app.project.workspace import Workspace
 from trimtab.control.trigger_events import cooling_until, outcome_of
 from trimtab.policy.trigger_rules import times_after
