@@ -167,7 +167,7 @@ def version_rows(
     failed = own.filter(
         pc.and_(
             pc.is_valid(own["error"]),
-            pc.invert(pc.is_in(own["error"], value_set=pa.array(NOT_THE_VERSION, pa.string()))),
+            pc.invert(pc.is_in(own["error"].cast(pa.string()), value_set=pa.array(NOT_THE_VERSION, pa.string()))),
         )
     )
     scored = Scored(
