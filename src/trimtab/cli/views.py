@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -127,8 +127,7 @@ def show_status(console: Console, found: dict[str, Any], *, first: str = "trimta
         money = model["money"]
         per_million = money["serving_per_million"]
         console.print(
-            f"money: {money['training']:.4f} {money['currency']} for {plural(money['trainings'], 'training')} "
-            f"({plural(money['runs'], 'fit')}), {money['serving']:.4f} for serving"
+            f"money: {money['training']:.4f} {money['currency']} for {_runs(money)}, {_serving(money)}"
             + (f" ({per_million:.3g} per 1,000,000 answers)" if per_million is not None else "")
         )
     for one in found["streams"]:
@@ -247,11 +246,29 @@ def show_promotions(console: Console, found: Sequence[PromotionState]) -> None:
             console.print(Padding(escape(line), (0, 0, 0, 6)), highlight=False, style="dim")
 
 
-def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:
+def _runs(money: Mapping[str, Any]) -> str:
+    """Return how many runs were paid: trainings of a model, or evaluations and searches of a prompt."""
+    evaluations, tunes = money["evaluations"], money["tunes"]
+    if not evaluations and not tunes:
+        return f"{plural(money['trainings'], 'training')} ({plural(money['runs'], 'fit')})"
+    return plural(evaluations, "evaluation") + (f" and {plural(tunes, 'search', 'searches')}" if tunes else "")
+
+
+def _serving(money: Mapping[str, Any]) -> str:
+    """Return what answers cost: of a prompt the calls of its endpoint as `trimtab spend` counts them."""
+    spend = money["spend"]
+    if spend is None:
+        return f"{money['serving']:.4f} for serving"
+    since = "in all" if spend["since"] is None else f"since {spend['since'][:16].replace('T', ' ')} UTC"
+    return f"{spend['serving']:.4g} for serving {since}, as `trimtab spend` counts it"
+
+
+def _show_windows(console: Console, windows: Sequence[dict[str, Any]]) -> None:
     made = table("Last windows", "start", "version", "role", "stage", ">rows", ">labelled", ">quality", ">p99 ms")
-    for w in windows:
+    length = 19 if any(w["start"][17:19] != "00" or w["end"][17:19] != "00" for w in windows) else 16
+    for w in sorted(windows, key=lambda w: (w["start"], w["stage"]), reverse=True):
         made.add_row(
-            w["start"][:16].replace("T", " "),
+            w["start"][:length].replace("T", " "),
             str(w["version"]),
             w["role"],
             w["stage"],

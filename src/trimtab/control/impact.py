@@ -90,8 +90,8 @@ def _of_mistakes(cause: Cause, policy: Impact) -> JudgedImpact:
             per_day=0.0,
             level="low",
             reason=(
-                "what mistakes cost beyond what is expected is not known: labels are missing, or the model's reference "
-                "does not count such mistakes (train it again); that counts as low impact"
+                "what mistakes cost beyond what is expected is not known: labels are missing, or the reference of the "
+                "version does not count such mistakes (a new version of a model has it); that counts as low impact"
             ),
         )
     level = level_of(avoidable.low, policy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -12,11 +13,12 @@ from fastapi.testclient import TestClient
 from kit.consoles import browser
 from kit.prompt_turns import Traffic
 from kit.served_prompt import make_version, serve
+from trimtab.app.llm import prompt_stages
 from trimtab.app.llm.watching.kept_references import kept_reference
 from trimtab.app.llm.watching.turn_references import champion_turns
 from trimtab.app.overviews.reads.child_reader import close_readers
 from trimtab.app.project.limited_workspace import LimitedWorkspace
-from trimtab.app.project.workspace import Workspace
+from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.doctor import examine
 from trimtab.app.reports.status import status
 from trimtab.records.control import Decision
@@ -82,7 +84,45 @@ def test_a_page_of_a_prompt_opens(client: TestClient, path: str, said: str) -> N
 
 def test_the_run_of_an_evaluation_has_a_page(client: TestClient, prompt: Workspace) -> None:
     run = prompt.metadata.get(Bundle, "triage/1").run
-    assert "exact" in read(client, f"/experiments/{run}")
+    page = read(client, f"/experiments/{run}")
+    assert "exact" in page
+    assert "on the items" in page
+    assert "Answer with the name of the queue only" in page
+    for said in ("holdout", "model file", "Features", "training set", "data until"):
+        assert said not in page
+
+
+def test_the_page_of_a_version_says_what_the_prompt_is(client: TestClient, prompt: Workspace) -> None:
+    run = prompt.metadata.get(Bundle, "triage/1").run
+    page = read(client, "/models/triage/versions/1")
+    for said in ("Answer with the name of the queue only", "max_completion_tokens 20", "at most 2,000 characters"):
+        assert said in page
+    assert "it asks classifier at local; the gates" in page
+    assert "No other version was champion before it" in page
+    for said in ("learned from", "training set", "threshold", "features", "holdout", "Retrain"):
+        assert said not in page
+    assert f"/experiments/{run}/evaluation" in client.get("/models/triage/versions/1").text
+    model = read(client, "/models/triage")
+    assert "Retrain" not in model
+    assert "Asks the loop to search" in model
+
+
+def test_the_page_of_a_version_says_what_changed(tmp_path: Path) -> None:
+    workspace, first = make_version(tmp_path / "project")
+    file = workspace.project.folder / "prompts" / "triage.md"
+    text = file.read_text(encoding="utf-8").replace("Sort the ticket", "<b>Sort</b> the ticket")
+    file.write_text(text.replace("tune: [instructions]\n", ""), encoding="utf-8")
+    after = open_workspace(workspace.project.folder, clock=workspace.clock)
+    second = prompt_stages.register(after, prompt_stages.evaluate(prompt_stages.prepared(after, "triage")))
+    prompt_stages.deploy(after, second, cause=second.id, reason="a test", by="tests")
+    with_page = browser(after)
+    page = read(with_page, "/models/triage/versions/2")
+    assert "against version 1, the champion before" in page
+    assert "-Sort the ticket into one queue" in page
+    assert "+<b>Sort</b> the ticket into one queue" in page
+    assert "<b>Sort</b>" not in with_page.get("/models/triage/versions/2").text
+    assert "against version" not in read(with_page, f"/models/triage/versions/{first.version}")
+    close_readers()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +146,9 @@ def test_rows_of_a_window_open_for_a_prompt(client: TestClient) -> None:
 def test_status_and_doctor_know_prompts(prompt: Workspace) -> None:
     found = status(prompt)["models"]["triage"]
     assert found["serving"][0]["bundle"] == "triage/1"
-    assert found["money"]["trainings"] == 0
+    money = found["money"]
+    assert (money["trainings"], money["evaluations"], money["tunes"]) == (0, 1, 0)
+    assert money["spend"]["serving"] == 0.0, "its turns were written to the log, and no call was bought"
     assert "serving triage" in {finding.subject for finding in examine(prompt.project.folder, "local")}
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from trimtab.app.overviews import wording
+from trimtab.app.overviews.prompt_text import PromptText, prompt_text
 from trimtab.app.overviews.reads.child_reader import reader
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import find_run, judged_run
 from trimtab.app.runs.run_differences import data_fields, differing, environment
 from trimtab.app.runs.run_facts import RunFacts, run_facts
 from trimtab.app.runs.run_rows import RunPage, RunRow, run_rows
-from trimtab.errors import NotFound, UsageError, nearest
+from trimtab.errors import DataError, NotFound, UsageError, nearest
 from trimtab.records.control import WorkflowStep
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Verdict
@@ -90,6 +92,9 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     uncommitted: bool
     evaluation: bool = False
     """Whether it is the evaluation of a prompt, which has a page of items and answers."""
+    purpose: Literal["train", "evaluate", "tune"] = "train"
+    prompt: PromptText | None = None
+    """Of a version of a prompt that was registered: what it says."""
 
 
 class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +199,17 @@ def run_detail(workspace: Workspace, run: str) -> RunDetail:
         refit=refit if found.refit_of is None else None,
         uncommitted=found.code_version.endswith(DIRTY),
         evaluation=found.purpose == "evaluate",
+        purpose=found.purpose,
+        prompt=_prompt(workspace, facts),
     )
+
+
+def _prompt(workspace: Workspace, facts: RunFacts) -> PromptText | None:
+    if facts.bundle is None or facts.model not in workspace.project.definitions.prompts:
+        return None
+    with suppress(DataError, NotFound, UsageError):
+        return prompt_text(workspace, workspace.metadata.get(Bundle, facts.bundle))
+    return None
 
 
 def run_differences(workspace: Workspace, runs: Sequence[str]) -> RunDifferences:

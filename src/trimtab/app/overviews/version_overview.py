@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
 from trimtab.app.overviews.model_brief import Serving
 from trimtab.app.overviews.model_windows import VersionSpan, version_spans
+from trimtab.app.overviews.prompt_text import PromptText, prompt_text
 from trimtab.app.overviews.window_list import known_model
 from trimtab.app.overviews.wording import count, days, joined, sentence
 from trimtab.app.project.workspace import Workspace
-from trimtab.errors import NotFound
+from trimtab.errors import DataError, NotFound, UsageError
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Verdict
@@ -76,6 +78,11 @@ class VersionOverview(msgspec.Struct, frozen=True, kw_only=True):
     spans: tuple[VersionSpan, ...]
     revisions: tuple[RevisionLine, ...]
     """Those in which it serves, newest first."""
+    kind: Literal["model", "prompt"] = "model"
+    prompt: PromptText | None = None
+    """Of a prompt: what it says; None where its bundle cannot be read."""
+    evaluation: str | None = None
+    """Of a prompt: the run whose items and answers are kept."""
 
 
 class RevisionOverview(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +107,11 @@ def version_overview(workspace: Workspace, model: str, version: int) -> VersionO
     dataset: DatasetVersion | None = None
     run: Run | None = None
     gates: GateReport | None = None
+    of_prompt = bundle.kind == "prompt"
+    prompt: PromptText | None = None
+    if of_prompt:
+        with suppress(DataError, NotFound, UsageError):
+            prompt = prompt_text(workspace, bundle)
     with suppress(NotFound):
         dataset = training_set(metadata, bundle)
     with suppress(NotFound):
@@ -132,6 +144,9 @@ def version_overview(workspace: Workspace, model: str, version: int) -> VersionO
         verdict=None if gates is None else gates.verdict,
         spans=spans,
         revisions=tuple(_line(r) for r in revisions[:REVISIONS]),
+        kind="prompt" if of_prompt else "model",
+        prompt=prompt,
+        evaluation=run.id if of_prompt and run is not None and run.purpose == "evaluate" else None,
     )
 
 
@@ -197,6 +212,9 @@ def _sentence(
         if not led
         else f"it was champion {joined([days(s.start, s.end - (s.end - s.start) / s.windows) for s in led])}"
     )
-    learned = "" if dataset is None else f"it learned from {count(dataset.labelled)} labelled rows"
+    if bundle.kind == "prompt":
+        learned = f"it asks {bundle.upstream_model} at {bundle.endpoint.partition('/')[0]}"
+    else:
+        learned = "" if dataset is None else f"it learned from {count(dataset.labelled)} labelled rows"
     judged = "" if gates is None else f"the gates said {gates.verdict}"
     return sentence(f"version {bundle.version} of {bundle.model} {now}", was, learned, judged)

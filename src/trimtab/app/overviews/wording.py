@@ -176,13 +176,16 @@ def window_name(start: datetime, end: datetime) -> str:
     >>> from datetime import UTC
     >>> window_name(datetime(2013, 12, 29, tzinfo=UTC), datetime(2013, 12, 30, tzinfo=UTC))
     '29 Dec 2013 UTC'
+    >>> window_name(datetime(2013, 12, 29, 10, tzinfo=UTC), datetime(2013, 12, 29, 10, 0, 20, tzinfo=UTC))
+    '29 Dec 2013, 10:00:00 to 10:00:20 UTC'
     """
     start, end = to_utc(start), to_utc(end)
     if _midnight(start) and _midnight(end) and end > start:
         return f"{days(start, end - DAY)} UTC"
+    clock = "%H:%M:%S" if start.second or end.second else "%H:%M"
     if start.date() == end.date() or (_midnight(end) and end - start < DAY):
-        return f"{day(start)}, {start:%H:%M} to {end:%H:%M} UTC"
-    return f"{day(start)}, {start:%H:%M} to {day(end)}, {end:%H:%M} UTC"
+        return f"{day(start)}, {start:{clock}} to {end:{clock}} UTC"
+    return f"{day(start)}, {start:{clock}} to {day(end)}, {end:{clock}} UTC"
 
 
 def day(at: datetime) -> str:

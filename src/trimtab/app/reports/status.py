@@ -12,6 +12,7 @@ from trimtab.app.alerts.alert_list import alert_report
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.ingestion.streaming import streaming_sources
+from trimtab.app.llm.spend.spend_report import served_spend
 from trimtab.app.loop.machine_use import NO_MODEL
 from trimtab.app.loop.workflow_names import workflow_id
 from trimtab.app.loop.workflows import Workflows
@@ -180,8 +181,11 @@ def _money(workspace: Workspace, model: str) -> dict[str, Any]:
         "currency": workspace.project.policy.impact.currency,
         "training": sum(run.cost for run in runs),
         "runs": len(runs),
-        "trainings": sum(run.refit_of is None and run.purpose != "evaluate" for run in runs),
+        "trainings": sum(run.refit_of is None and run.purpose == "train" for run in runs),
+        "evaluations": sum(run.purpose == "evaluate" for run in runs),
+        "tunes": sum(run.purpose == "tune" for run in runs),
         "serving": served.cost,
+        "spend": served_spend(workspace, model),
         "serving_per_million": cost_per_million(served.cost, served.answers),
     }
 

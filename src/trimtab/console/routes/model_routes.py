@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Query, Request, Response
 
+from trimtab.app.llm.searches import no_search
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.model_brief import model_brief
 from trimtab.app.overviews.model_charts import model_charts, without_time_labels
@@ -79,6 +80,7 @@ def model_page(
         signals=[(each, wording.SIGNALS[each]) for each in COUNTED],
         newest=found.windows[::-1][:TABLE_WINDOWS],
         drawn=query_of(visit.request, "from", "to", "signal"),
+        tunes=not no_search(visit.workspace, name),
         listed=query_of(visit.request, "from", "to"),
         wording=wording,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -14,6 +16,9 @@ from trimtab.clock import from_micros
 from trimtab.errors import NotFound, nearest
 from trimtab.llm.money.spend_scopes import PICO
 from trimtab.stores.spend.contract import FOREVER, Account, is_rate
+
+ALL = 1_000_000
+"""Periods: more than there are."""
 
 
 class ScopeSpend(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +74,23 @@ def spend_report(workspace: Workspace, *, scope: str | None = None, last: int = 
         own = [account for account in accounts if account.key.scope == name]
         shown += [_scope(account) for account in own[-last:]]
     return SpendReport(currency=workspace.project.policy.impact.currency, scopes=tuple(shown), assumed_turns=assumed)
+
+
+def served_spend(workspace: Workspace, name: str) -> dict[str, Any] | None:
+    """Return what the turns of a prompt have cost in all periods, and since when they count; None for a model.
+
+    serving: turns that clients got, in the currency of `impact`. since: start of the first period as ISO text; None
+    where the scope has no periods.
+    """
+    if name not in workspace.project.definitions.prompts:
+        return None
+    try:
+        periods = spend_report(workspace, scope=f"prompt:{name}", last=ALL).scopes
+    except NotFound:
+        return {"serving": 0.0, "since": None}
+    first = periods[0].start
+    cost = math.fsum(each.by_purpose.get("serve", 0.0) for each in periods)
+    return {"serving": cost, "since": None if first is None else first.isoformat()}
 
 
 def _scope(account: Account) -> ScopeSpend:
