@@ -86,7 +86,11 @@ def show_status(console: Console, found: dict[str, Any], *, first: str = "trimta
     """Print the state of a project. first: the command that brings a model into service."""
     gateway = found["gateway"]
     console.print(f"[bold]{escape(found['project'])}[/]  gateway: {gateway['url'] if gateway else 'not running'}")
-    for name, trouble in (gateway["troubles"] if gateway else {}).items():
+    prompts = found["prompt_gateway"]
+    if prompts:
+        console.print(f"prompts: {prompts['url']}/v1")
+    troubles = {**(gateway["troubles"] if gateway else {}), **(prompts["troubles"] if prompts else {})}
+    for name, trouble in troubles.items():
         console.print(f"[red]trouble[/] model {name}: {escape(trouble)}", soft_wrap=True)
     for one in found["ledger"]["breaks"]:
         console.print(f"[red]ledger[/] {escape(one['text'])}", soft_wrap=True)

@@ -27,6 +27,14 @@ class MessageError(DataError):
         self.param = param
 
 
+class MissingVariable(MessageError):
+    """A variable without a default is not given. name: of the variable."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message, f"variables.{name}")
+        self.name = name
+
+
 class _Template(NamedTuple):
     role: str
     texts: tuple[str, ...]
@@ -95,9 +103,7 @@ class MessageRenderer:
                 values[name] = _text(name, value, known)
         if len(values) < len(self._variables):
             lacks = [name for name in self._variables if name not in values]
-            raise MessageError(
-                f"the prompt '{self._spec.name}' needs the variable '{lacks[0]}'", f"variables.{lacks[0]}"
-            )
+            raise MissingVariable(f"the prompt '{self._spec.name}' needs the variable '{lacks[0]}'", lacks[0])
         return values
 
     def _example(self, number: int) -> list[dict[str, Any]]:

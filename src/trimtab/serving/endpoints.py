@@ -31,6 +31,10 @@ chat: ask prompts; embed: ask for embeddings; pin: name the version of a prompt.
 Headers = Sequence[tuple[bytes, bytes]]
 EncodeError = Callable[[int, str], bytes]
 """Encodes an error (status, text) in the JSON shape of a protocol."""
+Elsewhere = Callable[[str, bool], tuple[str, EncodeError] | None]
+"""Returns the error, and its shape, for a path without a route for its method; None: it is that of all gateways.
+
+The second argument says whether another method has a route there."""
 
 
 Write = Callable[[bytes], Awaitable[None]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from trimtab.app.gateway.other_gateway import from_prompts
 from trimtab.app.project.process_files import read_progress
 from trimtab.bundle.prompt_spec import EndpointSpec
 from trimtab.clock import SystemClock
@@ -83,6 +84,7 @@ def open_resources(first: Configure) -> WorkerResources:
         service=PromptService(setup, predictions, clock),
         clock=clock,
         is_steered=lambda run_folder: read_progress(run_folder) is not None,
+        elsewhere=partial(from_prompts, run_folder=Path(setup["run_folder"]), own_folder=Path(first.run_folder)),
     )
 
 

@@ -139,7 +139,7 @@ def fired_triggers(policy: Policy, environment: str) -> tuple[FiredTrigger, ...]
 
 def url_of(gateway: Announcement) -> str:
     """Return the base URL of a gateway."""
-    return f"{'https' if gateway.tls else 'http'}://{gateway.host}:{gateway.port}"
+    return gateway.url
 
 
 def _seconds(micros: int) -> float:

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import msgspec
 
-from trimtab.app.gateway.configuration import worker_options
+from trimtab.app.gateway.configuration import running_gateway, worker_options
+from trimtab.app.gateway.other_gateway import FOLDER
 from trimtab.app.gateway.project_control import ProjectControl
 from trimtab.app.project.child_processes import CHAT_WORKER
 from trimtab.app.project.workspace import Workspace
 from trimtab.llm.prompt_assembly import endpoint_spec
 from trimtab.policy.model import Policy
-from trimtab.serving.processes.listening import GatewayConfig
+from trimtab.serving.processes.listening import Announcement, GatewayConfig
 from trimtab.units import MICROS
 
-FOLDER = "prompts"
-"""In the run folder of a project that serves models, too: the run folder of the gateway of prompts."""
 ROOM = 2**20
 """Bytes of a body beside its messages."""
 
@@ -28,6 +27,14 @@ def prompt_run_folder(workspace: Workspace) -> Path:
     folder = workspace.run_folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def running_prompts(workspace: Workspace) -> Announcement | None:
+    """Return the announcement of the gateway of prompts beside that of models; None: it is not running, or the same."""
+    definitions = workspace.project.definitions
+    if not definitions.models or not definitions.prompts:
+        return None
+    return running_gateway(workspace.run_folder / FOLDER)
 
 
 def prompt_port(policy: Policy, *, with_models: bool, port: int | None = None) -> int:

@@ -7,12 +7,14 @@ Nothing heavy is imported: no policy, no metadata store, no dataframes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
+from trimtab.app.gateway.other_gateway import from_models
 from trimtab.app.project.definitions_file import load_definitions
 from trimtab.app.project.process_files import read_progress
 from trimtab.bundle.spec import Spec
@@ -51,6 +53,7 @@ def open_resources(first: Configure) -> WorkerResources:
         clock=clock,
         view_ages=lambda: view_ages(plans, online, clock),
         is_steered=lambda run_folder: read_progress(run_folder) is not None,
+        elsewhere=partial(from_models, run_folder=Path(first.run_folder)),
         features=FeatureReads(lambda: load_definitions(Path(setup["project"])), online) if "project" in setup else None,
     )
 

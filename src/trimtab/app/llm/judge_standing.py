@@ -89,7 +89,8 @@ def why_not(found: JudgeCalibration | None, judge: Judge, rules: JudgeRules, now
     """Return why a judge may not gate; empty when it may. found: its newest calibration."""
     run = f"run: trimtab judge calibrate {judge.name}"
     if found is None:
-        return f"it was not compared with people; {run}"
+        sample = "" if judge.labels is not None else f"trimtab judge sample {judge.name} FILE, then "
+        return f"it was not compared with people; run: {sample}trimtab judge calibrate {judge.name}"
     if found.version != judge.version:
         return f"it was changed since it was compared with people; {run}"
     if now - found.created_at > timedelta(seconds=rules.recheck / MICROS["s"]):

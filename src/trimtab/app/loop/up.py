@@ -59,6 +59,8 @@ class GatewayProcess:
         self._run_folder = workspace.run_folder if only == "models" else prompt_run_folder(workspace)
         policy = workspace.project.policy
         self.name = "gateway" if only == "models" else "prompts"
+        self.base = "" if only == "models" else "/v1"
+        """Path that clients of its API begin with."""
         self._what = "gateway" if only == "models" else "gateway of prompts"
         self._drain = policy.serving.drain if only == "models" else max(policy.serving.drain, policy.llm.timeouts.total)
         self._command = [sys.executable, "-m", "trimtab.cli", "serve", "--project", str(workspace.project.folder)]
@@ -96,7 +98,7 @@ class GatewayProcess:
                 break
             self._workspace.clock.sleep(POLL_SECONDS)
             waited += POLL_SECONDS
-        words = log_path.read_bytes()[start:].decode(errors="replace").strip()
+        words = log_path.read_bytes()[start:].decode(errors="replace").strip().removeprefix("error: ")
         raise StoreError(f"the {self._what} did not start: {words[-2000:] or 'it said nothing; see ' + str(log_path)}")
 
     def watch(self) -> None:
@@ -197,7 +199,7 @@ def _run(
     for gateway in gateways:
         found, adopted = gateway.start()
         own = own and gateway.is_own(found)
-        say(f"{gateway.name:<9}{url_of(found)}{' (was running already)' if adopted else ''}")
+        say(f"{gateway.name:<9}{found.url}{gateway.base}{' (was running already)' if adopted else ''}")
     ingestion = IngestionProcess(workspace, environment=environment)
     alerts = AlertsProcess(workspace, environment=environment)
     heart = Heart(workspace.run_folder, workspace.clock, FiguresReader(workspace))

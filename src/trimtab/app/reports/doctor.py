@@ -15,7 +15,8 @@ from typing import Literal
 
 from trimtab.app.alerts.alert_list import alert_trouble, channel_states
 from trimtab.app.alerts.sending import url_problem
-from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.gateway.prompt_gateway import running_prompts
 from trimtab.app.loop.kpi_points import open_query
 from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.definitions_file import load_definitions
@@ -85,7 +86,7 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     findings += _inside(workspace)
     findings += _ledger(workspace)
     findings += _workflows(workspace)
-    findings += [_loop(workspace), _gateway(workspace)]
+    findings += [_loop(workspace), *_gateway(workspace)]
     findings += _alerts(workspace)
     for model in workspace.project.definitions.served:
         findings += [_serving(workspace, model), *_features(workspace, model)]
@@ -283,10 +284,13 @@ def _loop(workspace: Workspace) -> Finding:
     return Finding("loop", "ok", f"runs: {found}" if found else "does not run; start it with: trimtab up")
 
 
-def _gateway(workspace: Workspace) -> Finding:
+def _gateway(workspace: Workspace) -> Iterator[Finding]:
     if found := running_gateway(workspace.run_folder):
-        return Finding("gateway", "ok", f"runs at {url_of(found)} (process {found.pid})")
-    return Finding("gateway", "ok", "does not run; start it with: trimtab up")
+        yield Finding("gateway", "ok", f"runs at {found.url} (process {found.pid})")
+    else:
+        yield Finding("gateway", "ok", "does not run; start it with: trimtab up")
+    if found := running_prompts(workspace):
+        yield Finding("gateway of prompts", "ok", f"runs at {found.url}/v1 (process {found.pid})")
 
 
 def _serving(workspace: Workspace, model: str) -> Finding:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from trimtab.app.alerts.alert_list import alert_report
-from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.gateway.prompt_gateway import running_prompts
 from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.ingestion.streaming import streaming_sources
 from trimtab.app.llm.spend.spend_report import served_spend
@@ -33,6 +34,7 @@ from trimtab.records.monitoring import Comparison, Signal, WindowReport
 from trimtab.records.serving import Assignment, Revision
 from trimtab.records.stream_progress import StreamProgress
 from trimtab.records.training import Run
+from trimtab.serving.processes.listening import Announcement
 from trimtab.stores.metadata.contract import Metadata, latest, newest_until
 from trimtab.stores.predictions.contract import PREDICTION_FIELDS
 from trimtab.units import MICROS
@@ -59,11 +61,12 @@ class ServingCost(msgspec.Struct, frozen=True, kw_only=True):
 
 def status(workspace: Workspace) -> dict[str, Any]:
     """Return the state of a project as plain values."""
-    gateway = running_gateway(workspace.run_folder)
+    gateway, prompts = running_gateway(workspace.run_folder), running_prompts(workspace)
     progress = read_progress(workspace.run_folder)
     return {
         "project": workspace.project.policy.project,
-        "gateway": {"url": url_of(gateway), "pid": gateway.pid, "troubles": gateway.troubles} if gateway else None,
+        "gateway": _gateway(gateway),
+        "prompt_gateway": _gateway(prompts),
         "steering": msgspec.to_builtins(progress) if progress else None,
         "ledger": msgspec.to_builtins(workspace.metadata.verify(last=LAST_ENTRIES)),
         "streams": [_plain(one) for one in _streams(workspace)],
@@ -76,6 +79,10 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.served},
         "records": _records(workspace),
     }
+
+
+def _gateway(found: Announcement | None) -> dict[str, Any] | None:
+    return {"url": found.url, "pid": found.pid, "troubles": found.troubles} if found else None
 
 
 def _views(workspace: Workspace) -> list[dict[str, Any]]:

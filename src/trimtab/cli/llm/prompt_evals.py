@@ -175,8 +175,15 @@ def show(report: GateReport, evaluation: Evaluation) -> None:
     for line in outcomes(evaluation).lines():
         console.print(f"          {escape(line)}", soft_wrap=True)
     facts = evaluation.facts
-    bought = f"{plural(facts.bought, 'answer')} bought for {facts.cost_pico / PICO:.4g}, {facts.cached} from the cache"
+    bought = counted(facts.bought, facts.verdicts_bought)
+    cached = counted(facts.cached, facts.verdicts_cached)
+    bought = f"{bought} bought for {facts.cost_pico / PICO:.4g}; from the cache: {cached}"
     console.print(f"          {bought}", soft_wrap=True)
+
+
+def counted(found: int, verdicts: int) -> str:
+    """Return a number of answers and verdicts in words. verdicts: those of `found` that are of judges."""
+    return plural(found - verdicts, "answer") + (f" and {plural(verdicts, 'verdict')}" if verdicts else "")
 
 
 def show_bundle(bundle: Bundle) -> None:
@@ -236,6 +243,8 @@ def _facts(report: GateReport, evaluation: Evaluation) -> dict[str, Any]:
         "smallest_effect": facts.smallest_effect,
         "bought": facts.bought,
         "cached": facts.cached,
+        "verdicts_bought": facts.verdicts_bought,
+        "verdicts_cached": facts.verdicts_cached,
         "cost": facts.cost_pico / PICO,
         **outcomes(evaluation).ids(),
     }

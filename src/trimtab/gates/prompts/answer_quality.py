@@ -56,9 +56,10 @@ def _alone(inputs: PromptInputs) -> Iterator[GateResult]:
         if few:
             reason = _too_few(said, rules.min_items)
         reason += _corrected(inputs, judging.name)
+        verdict: Verdict = "fail" if few else "pass"
         if why := inputs.informs.get(judging.name):
             reason += f". It informs and refuses nothing: {why}"
-        verdict: Verdict = "fail" if few else "pass"
+            verdict = "warn" if judging.name == evaluation.facts.quality else verdict
         yield result(GATE, judging.name, verdict, reason, value=value, details=inputs.details(judging.name))
 
 

@@ -76,8 +76,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What an evaluation is of.
 
     quality: name of the evaluator that decides. sets: ids of the EvalSetVersions. repeats: answers to each item that
-    count. bought, cached: answers and verdicts. cost_pico: what was paid, judges with it. smallest_effect: difference
-    of the quality that the items could show, by what was known before.
+    count. bought, cached: answers and verdicts; verdicts_bought, verdicts_cached: verdicts alone. cost_pico: what was
+    paid, judges with it. smallest_effect: difference of the quality that the items could show, by what was known
+    before.
     """
 
     prompt: str
@@ -92,6 +93,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     cost_pico: int
     smallest_effect: float
     seed: int
+    verdicts_bought: int = 0
+    verdicts_cached: int = 0
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):

@@ -131,6 +131,8 @@ class Runner:
     """Is told what goes on, in words."""
     bought: int = field(default=0, init=False)
     cached: int = field(default=0, init=False)
+    verdicts_bought: int = field(default=0, init=False)
+    verdicts_cached: int = field(default=0, init=False)
     paid_pico: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -254,11 +256,13 @@ class Runner:
         cache = self._verdicts[judge.name]
         if (known := cache.get(key)) is not None:
             self.cached += 1
+            self.verdicts_cached += 1
             return known
         body = judge_request(judge, self._turns[job], self._entries[job.item].item)
         answer = await self.buy(self.judges[judge.name], body, purpose="judge")
         answer = msgspec.structs.replace(answer, at=self.now())
         self._keep(cache, key, answer)
+        self.verdicts_bought += 1
         return answer
 
     def _keep(self, cache: AnswerCache, key: str, answer: Answer) -> None:
@@ -319,6 +323,8 @@ class Runner:
             repeats=repeats,
             bought=self.bought,
             cached=self.cached,
+            verdicts_bought=self.verdicts_bought,
+            verdicts_cached=self.verdicts_cached,
             cost_pico=self.paid_pico,
             smallest_effect=self.course.smallest_effect,
             seed=self.course.seed,

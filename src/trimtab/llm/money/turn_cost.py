@@ -149,6 +149,7 @@ def input_bound(
     schema: Mapping[str, Any] | None = None,
     *,
     media: int | None = None,
+    first: int = 0,
 ) -> int:
     """Return the most input tokens of a request: a byte-level tokenizer makes at most one token of each byte.
 
@@ -157,6 +158,7 @@ def input_bound(
         tools: functions that the model may call; providers rewrite them, so they count twice.
         schema: of the answer; counts twice as well.
         media: most tokens of one image, sound or file; None: such a message is refused.
+        first: the number of `messages[0]` in errors; below 0 where a template precedes what a client sent.
 
     Raises:
         DataError: a part of a message is no text, and `media` is None.
@@ -172,8 +174,8 @@ def input_bound(
                 if len(texts) < len(content) and media is None:
                     kind = next(part for part in content if not _is_text(part))
                     raise DataError(
-                        f"messages[{number}]: a part of type '{kind.get('type')}' has no known bound of tokens, so no "
-                        "budget can hold it; expected parts of type text"
+                        f"messages[{number + first}]: a part of type '{kind.get('type')}' has no known bound of "
+                        "tokens, so no budget can hold it; expected parts of type text"
                     )
                 parts += len(content) - len(texts)
                 message = {**message, "content": texts}

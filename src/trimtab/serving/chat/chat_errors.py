@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from trimtab.errors import nearest
 from trimtab.serving.endpoints import CHALLENGE, JSON, Answer, Headers
 from trimtab.serving.requests import Refused
 
@@ -38,6 +40,12 @@ class ChatRefused(Refused):
         self.code = code
         self.param = param
         self.headers = headers
+
+
+def no_prompt(name: str, names: Iterable[str]) -> ChatRefused:
+    """Return the error of a model that is no prompt. names: of the prompts that the client may use."""
+    text = f"there is no prompt '{name:.100}'.{nearest(name[:100], names)}"
+    return ChatRefused(404, text, code="model_not_found", param="model")
 
 
 def error_object(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -26,6 +27,12 @@ OF_CALLER = ("user", "metadata", "safety_identifier", "prompt_cache_key", "store
 FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
 """Of a message; others, as answers of some endpoints have them, are left out."""
 TOOLS = ("tools", "functions")
+OF_PROMPT = {
+    "tools": "tools of tt.Prompt",
+    "functions": "tools of tt.Prompt",
+    "response_format": "output of tt.Prompt, or in the front matter of its file",
+}
+"""Parameter of OpenAI's API -> where a prompt has it."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -117,7 +124,26 @@ def _messages(given: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise ChatRefused(400, f"messages is {shown(messages)}; expected a list", param="messages")
     if len(messages) > MOST_MESSAGES:
         raise ChatRefused(400, f"{len(messages)} messages are more than {MOST_MESSAGES}", param="messages")
-    return [_message(message, f"messages[{place}]") for place, message in enumerate(messages)]
+    found, called = list[dict[str, Any]](), set[str]()
+    for place, given_message in enumerate(messages):
+        message = _message(given_message, f"messages[{place}]")
+        if message["role"] == "tool" and message.get("tool_call_id") not in called:
+            raise ChatRefused(
+                400,
+                f"messages[{place}].tool_call_id is {shown(message.get('tool_call_id'))}; expected the id of a call in "
+                "`tool_calls` of an earlier message of the assistant",
+                param=f"messages[{place}].tool_call_id",
+            )
+        called |= _calls(message)
+        found.append(message)
+    return found
+
+
+def _calls(message: Mapping[str, Any]) -> set[str]:
+    """Return the ids of the calls of tools in a message."""
+    calls = message.get("tool_calls")
+    ids = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    return {each for each in ids if isinstance(each, str)} if message["role"] == "assistant" else set()
 
 
 def _message(message: Any, where: str) -> dict[str, Any]:
@@ -165,18 +191,21 @@ def _params(given: Mapping[str, Any], rules: RequestRules, *, direct: bool) -> d
         refused = sorted(found.keys() - rules.overrides)
         if refused:
             name = refused[0]
-            allowed = (*ALWAYS[1:], *OF_CALLER, *sorted(rules.overrides))
-            raise ChatRefused(
-                400,
-                f"the prompt sets its own parameters, so '{name}' may not be sent; a request may have "
-                f"{', '.join(allowed)}, and what llm.overrides of trimtab.yaml names.{nearest(name, allowed)}",
-                param=name,
-                code="unsupported_parameter",
-            )
+            raise ChatRefused(400, _unsupported(name, rules.overrides), param=name, code="unsupported_parameter")
     for name in TOOLS:
         if isinstance(found.get(name), list) and len(found[name]) > MOST_TOOLS:
             raise ChatRefused(400, f"{len(found[name])} tools are more than {MOST_TOOLS}", param=name)
     return found
+
+
+def _unsupported(name: str, overrides: frozenset[str]) -> str:
+    """Return why a request for a prompt may not have a parameter."""
+    said = f"'{name:.100}' may not be sent, as the prompt sets its own parameters"
+    if name in OF_PROMPT:
+        return f"{said}: it belongs to the prompt ({OF_PROMPT[name]})"
+    allowed = sorted({*ALWAYS, *OF_CALLER, *overrides})
+    close = nearest(name[:100], allowed) if get_close_matches(name[:100].casefold(), allowed, n=1) else ""
+    return f"{said}. Allowed: {', '.join(allowed)}; llm.overrides of trimtab.yaml allows more.{close}"
 
 
 def _most_tokens(given: Mapping[str, Any]) -> int | None:

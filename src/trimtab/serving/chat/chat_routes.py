@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.errors import nearest
-from trimtab.serving.chat.chat_errors import ChatRefused, encode_error, refusal
+from trimtab.serving.chat.chat_errors import encode_error, no_prompt, refusal
 from trimtab.serving.chat.chat_service import ChatService
 from trimtab.serving.chat.embeddings import EmbeddingRequest
 from trimtab.serving.endpoints import Answer, Call, Content, Description, Route
@@ -42,10 +41,7 @@ def routes(service: ChatService) -> list[Route]:
         }
 
     def opened(call: Call) -> list[str]:
-        grant = service.grant(call, "chat")
-        return [
-            name for name in sorted(gateway.table.models) if grant is None or not grant.models or name in grant.models
-        ]
+        return service.opened(service.grant(call, "chat"))
 
     async def models(call: Call) -> Answer:
         grant = service.grant(call, "chat")
@@ -58,8 +54,7 @@ def routes(service: ChatService) -> list[Route]:
         name = call.params["model"]
         names = opened(call)
         if name not in names:
-            error = f"no prompt '{name:.100}'.{nearest(name[:100], names)}"
-            return refusal(ChatRefused(404, error, code="model_not_found", param="model"))
+            return refusal(no_prompt(name, names))
         return Answer(200, _encode(described(name)))
 
     chat = Description(

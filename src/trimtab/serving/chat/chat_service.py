@@ -24,7 +24,7 @@ from trimtab.llm.upstream.upstream_client import Embeddings, Upstream
 from trimtab.policy.llm.section_llm import Llm
 from trimtab.serving.chat import turn_cache
 from trimtab.serving.chat.call_books import CallBooks, over_rate
-from trimtab.serving.chat.chat_errors import ChatRefused, refusal
+from trimtab.serving.chat.chat_errors import ChatRefused, no_prompt, refusal
 from trimtab.serving.chat.chat_request import ChatRequest, RequestRules, read_request
 from trimtab.serving.chat.chat_turn import Turn, VersionTurn
 from trimtab.serving.chat.conversations import HEADER, conversation_of, sticky_key
@@ -37,7 +37,7 @@ from trimtab.serving.chat.target_calls import Begun, TargetCalls
 from trimtab.serving.chat.turn_cache import TurnCache
 from trimtab.serving.chat.turn_log import TurnLog
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.core.routing import ModelTable, point
+from trimtab.serving.core.routing import ModelTable, Variant, point
 from trimtab.serving.endpoints import JSON, Access, Answer, Call, Write
 from trimtab.serving.orders import Grant
 from trimtab.serving.requests import Refused
@@ -57,6 +57,14 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 _decode, _encode = msgspec.json.Decoder(dict[str, Any]).decode, msgspec.json.Encoder().encode
+
+
+def _pinned(table: ModelTable, version: str) -> Variant:
+    try:
+        return cast(Variant, table.variant(version))
+    except Refused:
+        text = f"the prompt '{table.model}' serves no version '{version:.100}'; it serves {table.versions}"
+        raise ChatRefused(404, text, code="model_not_found", param="model") from None
 
 
 class ChatService:
@@ -169,7 +177,7 @@ class ChatService:
         token = "" if grant is None else grant.name
         if table is None:
             direct = self._llm.passthrough and "/" in request.model
-            table = self.direct.table(request.model) if direct else self.gateway.table.model(request.model)
+            table = self.direct.table(request.model) if direct else self._prompt(request.model, grant)
         conversation = conversation_of(request, call.header(HEADER), token)
         if not table.revision:
             variant, route = table.champion, "direct"
@@ -181,8 +189,7 @@ class ChatService:
                 raise ChatRefused(
                     403, f"the token '{token}' does not allow 'pin', so it may not name the version of a prompt"
                 )
-            found = table.variant(request.version)
-            assert found is not None
+            found = _pinned(table, request.version)
             variant, route = found, "pinned"
         return Turn(
             id=self._log.new_id(token),
@@ -204,6 +211,20 @@ class ChatService:
             received_ns=call.received_ns,
             ends=asyncio.get_running_loop().time() + self._total_s,
         )
+
+    def _prompt(self, name: str, grant: Grant | None) -> ModelTable:
+        """Return the table of a prompt. Raises Refused (404, 503)."""
+        try:
+            return self.gateway.table.model(name)
+        except Refused as refused:
+            if refused.status != 404 or name in self.gateway.table.held:
+                raise
+            raise no_prompt(name, self.opened(grant)) from None
+
+    def opened(self, grant: Grant | None) -> list[str]:
+        """Return the prompts that a token opens."""
+        names = sorted(self.gateway.table.models)
+        return [name for name in names if grant is None or not grant.models or name in grant.models]
 
     # answers from the cache
 

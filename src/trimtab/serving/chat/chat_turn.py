@@ -11,7 +11,7 @@ from trimtab.bundle.prompt_spec import TargetSpec
 from trimtab.errors import DataError
 from trimtab.llm.answer_format import read_answer
 from trimtab.llm.chat_body import chat_body, with_limit
-from trimtab.llm.chat_messages import MessageError, render
+from trimtab.llm.chat_messages import MessageError, MissingVariable, render
 from trimtab.llm.completion import Completion, Usage
 from trimtab.llm.document_index import with_documents
 from trimtab.llm.money.spend_scopes import Caller
@@ -171,7 +171,11 @@ def version_turn(variant: Variant, request: ChatRequest, limit: int) -> VersionT
             messages = render(spec, variables, request.messages)
             body = chat_body(spec, messages, limit=limit, most_tokens=request.most_tokens, params=request.params)
         tools = body.get("tools") or ()
-        most_input = input_bound(messages, tools, spec.schema)
+        most_input = input_bound(messages, tools, spec.schema, first=len(request.messages) - len(messages))
+    except MissingVariable as error:
+        example = f'"variables": {{"{error.name}": "..."}}'
+        text = f"{error}; send it in the body: {example}; with the openai client: extra_body={{{example}}}"
+        raise ChatRefused(400, text, param=error.param) from None
     except MessageError as error:
         raise ChatRefused(400, str(error), param=error.param) from None
     except DataError as error:

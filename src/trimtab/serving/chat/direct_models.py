@@ -34,13 +34,18 @@ class DirectModels:
             endpoint_name, _, model = name.partition("/")
             endpoint = self._endpoints.get(endpoint_name)
             if endpoint is None or not model or endpoint.prices.get(model) is None:
-                text = f"no prompt, and no endpoint/model with a price, '{name:.100}'.{nearest(name[:100], self.names)}"
-                raise ChatRefused(404, text, code="model_not_found", param="model")
+                raise ChatRefused(404, self._missing(name), code="model_not_found", param="model")
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             target = TargetSpec(endpoint=endpoint, model=model)
             found = self._known[name] = ModelTable(name, 0, [Variant("champion", _direct(name, target), 100.0)])
         return found
+
+    def _missing(self, name: str) -> str:
+        said = f"there is no endpoint/model '{name:.100}' with a price."
+        if not self._endpoints:
+            return f"{said} llm.passthrough of trimtab.yaml lets clients name models of endpoints"
+        return said + nearest(name[:100], self.names)
 
 
 def _direct(name: str, target: TargetSpec) -> LoadedPrompt:

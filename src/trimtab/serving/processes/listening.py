@@ -67,6 +67,11 @@ class Announcement(msgspec.Struct, frozen=True):
     serving: dict[str, int] = {}
     """Model -> the revision that every worker serves, the oldest one where they differ."""
 
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
+
 
 def listen(config: GatewayConfig) -> socket.socket:
     """Bind the address of a gateway. Raises UsageError for a public one without tokens, StageError when it is taken."""

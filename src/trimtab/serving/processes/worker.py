@@ -33,7 +33,7 @@ from trimtab.serving.core.loaded_bundle import LoadedBundle, Vectorizer, Vectori
 from trimtab.serving.core.pushing import Pushes
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.core.worker_metrics import Metrics
-from trimtab.serving.endpoints import Access, Grants, Route
+from trimtab.serving.endpoints import Access, Elsewhere, Grants, Route
 from trimtab.serving.inbox import KPIS, RETRAININGS, TRIGGERS, Inbox, inbox
 from trimtab.serving.orders import (
     COUNTS,
@@ -110,6 +110,7 @@ class WorkerResources:
     """Returns how old the online values of each view in service are, in seconds."""
     is_steered: Callable[[Path], bool] = lambda _: False
     """Returns True while a loop runs in the project of a run folder."""
+    elsewhere: Elsewhere | None = None
 
 
 Open = Callable[[Configure], WorkerResources]
@@ -197,6 +198,7 @@ class _Worker:
         self._traces = traces
         self._gateway = gateway
         self._channel = channel
+        self._elsewhere = resources.elsewhere
         self._access = Access(Grants(), resources.clock) if first.options.authentication else None
         self._service = resources.service
         self._load_bundle = _loading(resources, first)
@@ -226,6 +228,7 @@ class _Worker:
             access=self._access,
             routes=_routes(gateway) if self._service is None else self._service.routes(gateway, self._access),
             traces=self._traces,
+            elsewhere=self._elsewhere,
         )
         saving = asyncio.create_task(gateway.metrics.keep_saving())
         grpc = None if first.grpc is None else await self._serve_grpc(first, *first.grpc)

@@ -23,6 +23,7 @@ from trimtab.serving.endpoints import (
     REQUEST_ID_HEADER,
     Answer,
     Call,
+    Elsewhere,
     EncodeError,
     Headers,
     Permission,
@@ -92,10 +93,11 @@ class Application:
         timeout_s: float | None = None,
         observer: Observer | None = None,
         browsers: BrowserCheck | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._gateway = gateway
         self._browsers = browsers
-        self._router = Router([*routes, *openapi.routes(routes, secured=access is not None)])
+        self._router = Router([*routes, *openapi.routes(routes, secured=access is not None)], elsewhere)
         self._known = self._router.known
         self._access = access
         self._observer = observer

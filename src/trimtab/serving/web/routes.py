@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from trimtab.serving.endpoints import EncodeError, Route, encode_error
+from trimtab.serving.endpoints import Elsewhere, EncodeError, Route, encode_error
 from trimtab.serving.requests import Refused
 
 KNOWN_PATHS = 512
@@ -37,8 +37,9 @@ class _Pattern(NamedTuple):
 class Router:
     """Finds routes. Raises ValueError when two routes have the same method and path."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], elsewhere: Elsewhere | None = None) -> None:
         self.routes = tuple(routes)
+        self._elsewhere = elsewhere
         self.known: dict[str, Found] = {}
         """Path -> route of POST requests: fixed paths and cached ones. Public, so that a caller can skip `find`."""
         self._fixed: dict[str, dict[str, Found]] = {}
@@ -99,6 +100,9 @@ class Router:
             found = self._match(other, scope)
             if found is not None:
                 others[other] = found[0]
+        told = None if self._elsewhere is None else self._elsewhere(path, bool(others))
+        if told is not None:
+            return NotServed(404, *told)
         if others:
             allow = ", ".join(sorted(others))
             owner = next(iter(others.values()))

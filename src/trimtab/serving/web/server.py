@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from trimtab.errors import PolicyError
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.endpoints import Access, Route, encode_error
+from trimtab.serving.endpoints import Access, Elsewhere, Route, encode_error
 from trimtab.serving.http1.connection import STALLED_S, Connection
 from trimtab.serving.http1.exchange import DateHeader
 from trimtab.serving.http1.targets import Targets
@@ -56,6 +56,7 @@ class ServerSetup:
     access: Access | None
     routes: Sequence[Route]
     traces: Traces | None = None
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass
@@ -83,6 +84,7 @@ async def serve(gateway: Gateway, setup: ServerSetup, shutdown: Shutdown, *, lis
         timeout_s=options.timeout_s,
         observer=Observer(gateway.metrics, setup.traces),
         browsers=_browsers(options),
+        elsewhere=setup.elsewhere,
     )
     _raise_limit()
     loop = asyncio.get_running_loop()

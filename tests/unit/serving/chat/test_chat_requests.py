@@ -8,6 +8,7 @@ import msgspec
 import openai
 import pytest
 
+from trimtab.bundle.prompt_spec import VariableSpec
 from trimtab.serving.chat.chat_request import DEEPEST, MOST_MESSAGES
 from unit.serving.chat.conftest import CHAT, Chatting, Run
 
@@ -31,13 +32,16 @@ CASES: list[tuple[dict[str, Any], int, str | None, str]] = [
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
         400,
         "messages",
-        "text",
+        "messages[0]:",
     ),
+    ({"messages": [{"role": "tool", "tool_call_id": "a", "content": "4"}]}, 400, "messages[0].tool_call_id", "call"),
+    ({"messages": [{"role": "tool", "content": "4"}]}, 400, "messages[0].tool_call_id", "null"),
     ({"variables": {"tocket": "x"}}, 400, "variables.tocket", "ticket"),
     ({"variables": {"ticket": ["x"]}}, 400, "variables.ticket", "text"),
     ({"variables": 3}, 400, "variables", "object"),
     ({"temperature": 0.7}, 400, "temperature", "llm.overrides"),
-    ({"tools": []}, 400, "tools", "llm.overrides"),
+    ({"tools": []}, 400, "tools", "tools of tt.Prompt"),
+    ({"response_format": {"type": "json_object"}}, 400, "response_format", "output of tt.Prompt"),
     ({"n": 2}, 400, "n", "expected 1"),
     ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "above 0"),
     ({"max_tokens": True}, 400, "max_tokens", "above 0"),
@@ -45,10 +49,10 @@ CASES: list[tuple[dict[str, Any], int, str | None, str]] = [
     ({"stream_options": {"include_usage": True}}, 400, "stream_options", "stream"),
     ({"user": "x" * 300}, 400, "user", "200"),
     ({"metadata": [1]}, 400, "metadata", "object"),
-    ({"model": "unheard"}, 404, None, "unheard"),
-    ({"model": "triage@9"}, 404, None, "9"),
+    ({"model": "unheard"}, 404, "model", "there is no prompt 'unheard'. Valid: triage."),
+    ({"model": "triage@9"}, 404, "model", "serves no version '9'; it serves [1]"),
     ({"model": ""}, 400, "model", "missing"),
-    ({"model": "main/classifier"}, 404, None, "main/classifier"),
+    ({"model": "main/classifier"}, 404, "model", "main/classifier"),
     ({"messages": [{"role": "user", "content": [{"type": "text", "deep": NESTED}]}]}, 400, None, "levels"),
     ({"variables": {"ticket": "x" * 3000}}, 413, None, "bytes"),
 ]
@@ -67,6 +71,45 @@ def test_what_does_not_fit_is_refused_in_openais_shape(run_chat: Run) -> None:
     chat = run_chat(test, limits={"input": "2KB"})
     assert chat.rows() == []
     assert chat.loopback.bill.totals.requests == 0
+
+
+def test_a_result_of_a_tool_answers_a_call(run_chat: Run) -> None:
+    async def test(chat: Chatting) -> None:
+        call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+        messages: list[dict[str, Any]] = [
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "4"},
+            {"role": "user", "content": "and now?"},
+        ]
+        assert (await chat.ask({"messages": messages})).status_code == 200
+        found = await chat.ask({"messages": messages[1:]})
+        assert (found.status_code, found.json()["error"]["param"]) == (400, "messages[0].tool_call_id")
+        calls: list[Any] = [None, "x", [7], [{"id": ["c1"]}]]
+        for wrong in calls:
+            found = await chat.ask({"messages": [{**messages[0], "content": "", "tool_calls": wrong}, messages[1]]})
+            assert (found.status_code, found.json()["error"]["param"]) == (400, "messages[1].tool_call_id")
+
+    run_chat(test)
+
+
+def test_a_parameter_that_may_not_be_sent_says_once_which_may(run_chat: Run) -> None:
+    async def test(chat: Chatting) -> None:
+        said = (await chat.ask({"logprobs": True})).json()["error"]["message"]
+        assert said.count("safety_identifier") == said.count("max_completion_tokens") == 1
+        near = (await chat.ask({"max_token": 3})).json()["error"]["message"]
+        assert near.endswith("Did you mean 'max_tokens'?")
+
+    run_chat(test)
+
+
+def test_a_missing_variable_says_how_it_is_sent(run_chat: Run) -> None:
+    async def test(chat: Chatting) -> None:
+        chat.serve(("champion", chat.prompt(2, variables={"ticket": VariableSpec()}), 100))
+        error = (await chat.ask({})).json()["error"]
+        assert error["param"] == "variables.ticket"
+        assert 'extra_body={"variables": {"ticket": "..."}}' in error["message"]
+
+    run_chat(test)
 
 
 def test_a_body_that_is_no_json_or_too_long_is_refused(run_chat: Run) -> None:
@@ -127,7 +170,8 @@ def test_openais_client_raises_its_own_errors(run_chat: Run) -> None:
         client = openai.AsyncOpenAI(base_url=f"{chat.http.base_url}/v1", api_key="none", max_retries=0)
         with pytest.raises(openai.NotFoundError) as missing:
             await client.chat.completions.create(model="triagee", messages=[])
-        assert "triage" in str(missing.value)
+        assert "there is no prompt 'triagee'. Did you mean 'triage'?" in str(missing.value)
+        assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
         with pytest.raises(openai.BadRequestError) as bad:
             await client.chat.completions.create(model="triage", messages=[{"role": "system", "content": "obey"}])
         assert bad.value.param == "messages[0].role"
