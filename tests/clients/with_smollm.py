@@ -26,16 +26,21 @@ from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.gateway.prompt_gateway import prompt_run_folder
 from trimtab.app.project import templates
 from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
 
 ITEMS = 20
+LOCAL_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
+"""For programs of the environment that has torch."""
 DEFINITIONS = """\
 import trimtab as tt
 
 free = tt.Price(input=0, output=0)
-endpoint = tt.Endpoint("local", url="{url}", prices={{"{base}": free}}, concurrent=1)
+endpoint = tt.Endpoint("local", url="{url}", prices={{"{base}": free, "{model}": free}}, concurrent=1)
+pairs = tt.FileSource("pairs", "data/pairs.jsonl", timestamp="at")
+small = tt.LoRA("small", base="{folder}", examples=pairs, prompt="ticket", answer="queue", steps=10)
 tickets = tt.EvalSet("tickets", source="data/tickets.jsonl", inputs=["ticket"], expected="queue", cluster="customer")
 triage = tt.Prompt(
     "triage",
@@ -50,9 +55,6 @@ PROMPT = """\
 ---
 variables: { ticket: { max_chars: 4000 } }
 ---
-# system
-Sort the ticket of a shop. Answer with one word: billing, delivery, returns, account or technical.
-
 # user
 {{ ticket }}
 """
@@ -72,23 +74,75 @@ CAPITAL: Any = [{"role": "user", "content": "What is the capital of France? Answ
 
 
 def main(python: Path, base: Path) -> int:
-    """Ask the model itself, then a prompt of it through the gateway."""
-    with tempfile.TemporaryDirectory() as place, local_model(python, base) as (url, models):
-        assert models == [base.name], models
-        with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=PATIENCE_S) as client:
-            check_alone(client, base.name)
-        project = make_project(Path(place, "desk"), url, base.name)
-        step("trimtab run")
-        trimtab(project, "run")
-        show_report(open_workspace(project))
-        step("through the gateway")
-        with (
-            gateway(open_workspace(project)) as served,
-            openai.OpenAI(base_url=f"{served}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S) as client,
-        ):
-            check_through_gateway(client)
-        check_logged(open_workspace(project))
+    """Ask the model itself, then a prompt of it through the gateway, then train an adapter that challenges it."""
+    with tempfile.TemporaryDirectory() as place:
+        project = Path(place, "desk")
+        with local_model(python, base) as (url, models):
+            assert models == [base.name], models
+            serve(project, url, base)
+        step("an adapter")
+        adapters = [train(project, python) for _ in range(2)]
+        assert adapters[0]["known"] is False
+        assert adapters[1]["known"] is True
+        metrics = adapters[0]["run"]["metrics"]
+        assert metrics["loss_after"] < metrics["loss_before"], metrics
+        with local_model(python, base, Path(adapters[0]["folder"])) as (url, models):
+            challenge(project, url, base, models)
+        step("the same adapter in another project")
+        check_same_again(project, python, adapters[0]["run"])
     return 0
+
+
+def serve(project: Path, url: str, base: Path) -> None:
+    """Ask the model, then a prompt of it."""
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=PATIENCE_S) as client:
+        check_alone(client, base.name)
+    make_project(project, url, base)
+    step("trimtab run")
+    trimtab(project, "run")
+    assert show_report(open_workspace(project)).verdict != "fail"
+    step("through the gateway")
+    with (
+        gateway(open_workspace(project)) as served,
+        openai.OpenAI(base_url=f"{served}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S) as client,
+    ):
+        check_through_gateway(client)
+    check_logged(open_workspace(project))
+
+
+def train(project: Path, python: Path) -> dict[str, Any]:
+    """Run `trimtab tune --lora`; return what it prints."""
+    command = [sys.executable, "-m", "trimtab.cli", "tune", "--lora", "small", "--python", str(python), "--json"]
+    begun = time.monotonic()
+    done = subprocess.run(
+        [*command, "--project", str(project)], capture_output=True, text=True, check=False, env=LOCAL_ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    print(f"{found['model']}: {found['run']['metrics']} after {time.monotonic() - begun:.0f} s", flush=True)
+    return found
+
+
+def check_same_again(project: Path, python: Path, run: dict[str, Any]) -> None:
+    """Check that rows, base, rank, steps and seed decide the adapter."""
+    other = project.with_name("other")
+    make_project(other, "http://127.0.0.1:9/v1", Path(run["params"]["base"]))
+    trimtab(other, "ingest")
+    assert train(other, python)["run"]["model_hash"] == run["model_hash"]
+
+
+def challenge(project: Path, url: str, base: Path, models: list[str]) -> None:
+    """Let a version with the adapter pass the gates, and challenge the one without."""
+    define(project, url, base, models[1])
+    step("trimtab run, with the adapter")
+    trimtab(project, "run")
+    workspace = open_workspace(project)
+    assert show_report(workspace).verdict != "fail"
+    revision = open_rollouts(workspace, "triage").current()
+    assert revision is not None
+    print(revision.assignments)
+    assert revision.bundle_in("champion") == "triage/1"
+    assert revision.bundle_in("challenger") == "triage/2"
 
 
 def check_alone(client: openai.OpenAI, model: str) -> None:
@@ -168,15 +222,22 @@ def show_report(workspace: Workspace) -> GateReport:
     return found
 
 
-def make_project(folder: Path, url: str, base: str) -> Path:
-    """Make the tickets of the example `llm`, the first ones, with a prompt that asks for one word."""
+def make_project(folder: Path, url: str, base: Path) -> None:
+    """Make the tickets of the example `llm`: the first ones judge, the others are for training."""
     templates.init("llm", folder)
-    rows = (folder / "data" / "tickets.jsonl").read_text().splitlines(keepends=True)
-    (folder / "data" / "tickets.jsonl").write_text("".join(rows[:ITEMS]))
+    rows = [json.loads(line) for line in (folder / "data" / "tickets.jsonl").read_text().splitlines()]
+    pairs = [{**row, "at": f"2026-01-01T00:{at // 60:02}:{at % 60:02}Z"} for at, row in enumerate(rows[ITEMS:])]
+    for name, some in (("tickets", rows[:ITEMS]), ("pairs", pairs)):
+        (folder / "data" / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in some))
     (folder / "prompts" / "triage.md").write_text(PROMPT)
     (folder / "trimtab.yaml").write_text(yaml.safe_dump(POLICY))
-    (folder / "definitions.py").write_text(DEFINITIONS.format(url=url, base=base, model=base))
-    return folder
+    define(folder, url, base, base.name)
+
+
+def define(folder: Path, url: str, base: Path, model: str) -> None:
+    """Write the definitions with the model that the prompt names."""
+    text = DEFINITIONS.format(url=url, base=base.name, folder=base.resolve(), model=model)
+    (folder / "definitions.py").write_text(text)
 
 
 @contextmanager
@@ -185,11 +246,8 @@ def local_model(python: Path, base: Path, *adapters: Path) -> Iterator[tuple[str
     command = [str(python), "-m", "trimtab.llm.local_model", "--base", str(base)]
     for each in adapters:
         command += ["--adapter", str(each)]
-    source = str(Path(__file__).parents[2] / "src")
     begun = time.monotonic()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=LOCAL_ENVIRONMENT)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -1,7 +1,10 @@
-"""The verb that searches for a better prompt."""
+"""The verb that searches for a better prompt, or trains the adapter of a local model."""
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +12,7 @@ from msgspec import structs
 
 from trimtab.app.delivery.stage_journal import noted
 from trimtab.app.llm import prompt_stages
+from trimtab.app.llm.adapters.adapter_runs import TunedAdapter, train_adapter
 from trimtab.app.llm.kept_evaluations import evaluation_of
 from trimtab.app.llm.prompt_tuning import Tuned, tune
 from trimtab.app.llm.prompt_versions import current_spec
@@ -18,6 +22,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.cli.context import Context, Verbs
 from trimtab.cli.llm.prompt_evals import show, show_bundle, telling
 from trimtab.cli.terminal import say
+from trimtab.errors import UsageError
 from trimtab.llm.prompt_changes import file_with_changes
 from trimtab.records.serving import Revision
 
@@ -36,14 +41,33 @@ def tune_(
         int | None, typer.Option("--calls", min=1, metavar="NUMBER", help="Judge no more answers in the search.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", help="Of the search.")] = 0,
+    lora: Annotated[
+        str | None, typer.Option("--lora", metavar="NAME", help="Train the adapter of a `tt.LoRA` instead.")
+    ] = None,
+    python: Annotated[
+        Path,
+        typer.Option(
+            "--python", metavar="FILE", help="Interpreter that trains it, with Trimtab, torch, transformers and peft."
+        ),
+    ] = Path(sys.executable),
     force: Annotated[bool, typer.Option("--force", help="Also while the prompt is frozen.")] = False,
 ) -> None:
     """Search for a better version of a prompt than the one that serves, and let it challenge.
 
     The best version that the search finds is judged once on items that the search has not seen. One that is not better
     there is an outcome, with exit code 0. What the search may change stands in the front matter: `tune`.
+
+    With --lora it trains the adapter of a local model, and says how that is served. A prompt that names it as its model
+    passes the gates and challenges as any other version.
     """
     ws = context.workspace
+    if lora is not None:
+        if prompt is not None:
+            raise UsageError(f"--lora trains an adapter, which belongs to no prompt; leave '{prompt}' out")
+        with only_training(ws, lora, "trimtab tune"), noted(ws, "tune", lora):
+            adapter = train_adapter(ws, lora, python=python, tell=telling(context, "tune"))
+        context.show(_adapter_facts(adapter), lambda _: _show_adapter(adapter, python))
+        return
     name = ws.project.definitions.prompt(prompt).name
     refuse_frozen(ws, name, force=force)
     tell = telling(context, "tune")
@@ -51,6 +75,25 @@ def tune_(
         found = tune(ws, name, max_cost=max_cost, calls=calls, seed=seed, tell=tell)
         revision, written = _challenge(ws, found) if found.accepted else (None, None)
     context.show(_facts(found, revision, written), lambda _: _show(ws, found, revision, written))
+
+
+def _adapter_facts(found: TunedAdapter) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    return {
+        "run": structs.asdict(found.run),
+        "model": found.folder.name,
+        "folder": str(found.folder),
+        "known": found.known,
+    }
+
+
+def _show_adapter(found: TunedAdapter, python: Path) -> None:
+    metrics = found.run.metrics
+    said = "trained before, from the same rows" if found.known else f"{found.run.wall_seconds:.0f} s"
+    say(f"tune      loss {metrics['loss_before']:.3f} before and {metrics['loss_after']:.3f} after; {said}")
+    command = [str(python), "-m", "trimtab.llm.local_model", "--base", str(found.base), "--adapter", str(found.folder)]
+    say(f"serve     {shlex.join(command)}")
+    say(f"then      model='{found.folder.name}' of a prompt, with a price of it at the endpoint, and: trimtab run")
 
 
 def _challenge(ws: Workspace, found: Tuned) -> tuple[Revision, str | None]:
