@@ -47,7 +47,7 @@ triage = tt.Prompt(
     file="prompts/triage.md",
     endpoint=endpoint,
     model="{model}",
-    params={{"temperature": 0, "max_completion_tokens": 24}},
+    params={{"temperature": 0, "max_completion_tokens": 8}},
     evals=[tt.Eval(tickets, tt.exact(), tt.no_pii())],
 )
 """
@@ -81,6 +81,7 @@ def main(python: Path, base: Path) -> int:
             assert models == [base.name], models
             serve(project, url, base)
         step("an adapter")
+        trimtab(project, "ingest")
         adapters = [train(project, python) for _ in range(2)]
         assert adapters[0]["known"] is False
         assert adapters[1]["known"] is True

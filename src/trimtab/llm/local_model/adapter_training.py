@@ -28,6 +28,8 @@ BATCH = 4
 LEARNING_RATE = 1e-3
 MEASURED = 8
 """Rows that the loss before and after is measured on."""
+LAYERS = ("q_proj", "v_proj")
+CONFIG = "adapter_config.json"
 IGNORED = -100
 """Label of tokens that count for no loss, in transformers."""
 
@@ -53,8 +55,8 @@ def train(base: Path, pairs: Sequence[Pair], *, rank: int, steps: int, seed: int
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(base)
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    model = peft.get_peft_model(load_model(base), config)
+    rules = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(LAYERS), task_type="CAUSAL_LM")
+    model = peft.get_peft_model(load_model(base), rules)
     rows = [_tokens(tokenizer, pair) for pair in pairs]
     before = _loss(model, rows[:MEASURED])
     chosen = [each for each in model.parameters() if each.requires_grad]
@@ -70,9 +72,11 @@ def train(base: Path, pairs: Sequence[Pair], *, rank: int, steps: int, seed: int
             (_row_loss(model, rows[number]) / BATCH).backward()
         optimizer.step()
     after = _loss(model, rows[:MEASURED])
-    model.peft_config["default"].base_model_name_or_path = base.name
-    model.save_pretrained(str(into))
+    model.save_pretrained(str(into), save_embedding_layers=False)
     (into / "README.md").unlink(missing_ok=True)
+    config = msgspec.json.decode((into / CONFIG).read_bytes())
+    config |= {"base_model_name_or_path": base.name, "target_modules": list(LAYERS)}  # a path, and a set in any order
+    (into / CONFIG).write_bytes(msgspec.json.format(msgspec.json.encode(config, order="sorted")))
     return TrainedAdapter(loss_before=before, loss_after=after, parameters=sum(each.numel() for each in chosen))
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from trimtab.llm.local_model.local_request import before_stop
 
-LETTERS = st.text("abc", max_size=12)
-STOPS = st.lists(st.text("abc", min_size=1, max_size=3), max_size=3)
+LETTERS = st.text("ab", max_size=2)
+STOPS = st.lists(st.text("ab", min_size=2, max_size=4), max_size=2)
 
 
 @given(pieces=st.lists(LETTERS), stops=STOPS)
