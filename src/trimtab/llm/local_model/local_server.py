@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +39,11 @@ class LocalServer(ThreadingHTTPServer):
     def __init__(self, model: Answering, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.model = model
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what a handler raised, unless the client has left."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
