@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,13 @@ from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, Run
 from trimtab.stores.metadata.contract import latest
 
-TUNE = "llm: { tune: { model: reflector, calls: 400 } }\n"
+TUNE = "llm: { tune: { model: reflector, calls: 300 } }\n"
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prompt whose queue `shipping` has lost its words, and serves."""
-    folder = write_triage(tmp_path / "tickets", items=200, policy=TUNE)
+    folder = write_triage(tmp_path_factory.mktemp("served") / "tickets", items=200, policy=TUNE)
     definitions = folder / "definitions.py"
     price = "tt.Price(input=1, output=2)"
     text = definitions.read_text().replace(
@@ -36,6 +37,11 @@ def project(tmp_path: Path) -> Path:
     write_text(folder, HARMFUL)
     typed("run", "--project", folder)
     return folder
+
+
+@pytest.fixture
+def project(served: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(served, tmp_path / "tickets"))
 
 
 def test_what_is_better_on_items_held_out_challenges_the_champion(project: Path) -> None:
