@@ -250,6 +250,14 @@ def show_promotions(console: Console, found: Sequence[PromotionState]) -> None:
             console.print(Padding(escape(line), (0, 0, 0, 6)), highlight=False, style="dim")
 
 
+def _rated(window: Mapping[str, Any]) -> str:
+    """Return the quality of a window; of turns of a prompt also of how many rated ones."""
+    said = quality(window["metrics"])
+    if headline(window["metrics"]) is None or "bad_rate" not in window["metrics"]:
+        return said
+    return f"{said} of {round(window['coverage'] * window['rows']):,} rated"
+
+
 def _runs(money: Mapping[str, Any]) -> str:
     """Return how many runs were paid: trainings of a model, or evaluations and searches of a prompt."""
     evaluations, tunes = money["evaluations"], money["tunes"]
@@ -278,7 +286,7 @@ def _show_windows(console: Console, windows: Sequence[dict[str, Any]]) -> None:
             w["stage"],
             f"{w['rows']:,}",
             f"{w['coverage']:.0%}",
-            quality(w["metrics"]),
+            _rated(w),
             _number(w["metrics"].get("p99_ms"), ".2f"),
         )
     if made.row_count:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
 from fastapi.testclient import TestClient
+from rich.console import Console
 
 from kit.consoles import browser
 from kit.prompt_turns import Traffic
@@ -16,11 +19,13 @@ from kit.served_prompt import make_version, serve
 from trimtab.app.llm import prompt_stages
 from trimtab.app.llm.watching.kept_references import kept_reference
 from trimtab.app.llm.watching.turn_references import champion_turns
+from trimtab.app.overviews.model_words import model_sentence, newest_judged
 from trimtab.app.overviews.reads.child_reader import close_readers
 from trimtab.app.project.limited_workspace import LimitedWorkspace
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.doctor import examine
 from trimtab.app.reports.status import status
+from trimtab.cli.views import show_status
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.training import Bundle
@@ -176,3 +181,41 @@ def test_a_new_version_is_compared_with_what_the_champion_has_served(prompt: Wor
     assert 0.3 < len(rated) / len(turns) < 0.7
     assert set(rated) == {0.0, 1.0}
     assert kept_reference(prompt, "triage", 1) is not None
+
+
+def test_costs_of_a_prompt_are_of_evaluations_and_not_of_trainings(client: TestClient) -> None:
+    page = read(client, "/cost")
+    assert "1 evaluation" in page
+    assert "cost of trainings" not in page
+    assert "as trimtab spend counts" in page
+    assert "of prompts turns of closed windows" in page
+
+
+def test_a_rate_says_of_how_many_turns_it_is(client: TestClient, prompt: Workspace) -> None:
+    page = read(client, "/models/triage")
+    fact = page[page.index("bad rate") :][:60]
+    assert re.search(r"of \d+ rated turns", fact), fact
+    windows = [
+        {"start": "2026-01-01T00:00:15Z", "end": "2026-01-01T00:00:30Z", "version": 1, "role": "champion",
+         "stage": "matured", "rows": 16, "coverage": 5 / 16, "metrics": {"bad_rate": 1.0}},
+        {"start": "2026-01-01T00:00:45Z", "end": "2026-01-01T00:01:00Z", "version": 1, "role": "champion",
+         "stage": "closed", "rows": 20, "coverage": 0.0, "metrics": {}},
+    ]  # fmt: skip
+    shown = status(prompt)
+    shown["models"]["triage"]["windows"] = windows
+    written = StringIO()
+    show_status(Console(file=written, width=160), shown)
+    said = written.getvalue()
+    assert "bad_rate 1.0000 of 5 rated" in said
+    assert said.index("2026-01-01 00:00:45") < said.index("2026-01-01 00:00:15"), "newest first"
+    assert "for 1 evaluation, 0 for serving" in said
+    judged = newest_judged(prompt.metadata.find(Decision, model="triage"))
+    assert judged is not None
+    calm = msgspec.structs.replace(judged, band="none", action="monitor", cell="monitor", p_seq=1.0, held_by="")
+    known = model_sentence(prompt, "triage", "judged", [calm], (), has_money=True)
+    assert "does as well as expected" in known
+    unknown = model_sentence(prompt, "triage", "judged", [msgspec.structs.replace(calm, version=9)], (), has_money=True)
+    assert "was not compared with what is usual" in unknown
+    assert re.search(r"\d+ of 20 turns of the window are rated", unknown)
+    assert "does as well" not in unknown
+    assert "Nothing needs to be done" not in unknown

@@ -139,7 +139,7 @@ def comparison_overview(
         verdict=last.verdict if last else None,
         reason=last.reason if last else "",
         rule=_rule(last, policy, _named(unit)),
-        facts=_facts(last, policy.impact.currency, goes_on=goes_on),
+        facts=_facts(last, policy.impact.currency, priced=bool(policy.impact.cost_for(task)), goes_on=goes_on),
         growth=tuple(map(_point, found)),
         pairs=pairs,
         gates=report.results if report else (),
@@ -260,10 +260,13 @@ def _named(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _facts(last: Comparison | None, currency: str, *, goes_on: bool) -> tuple[Fact, ...]:
+def _facts(last: Comparison | None, currency: str, *, priced: bool, goes_on: bool) -> tuple[Fact, ...]:
     if last is None:
         return ()
     bounds, by_windows = _range(last), last.unit == "windows"
+    no_money = "no costs in the policy"
+    if priced:
+        no_money = "no window has it yet" if by_windows else "conversations are compared by ratings, not by money"
     money_bounds = "too few windows"
     if last.money_per_day_low is not None:
         low, high = last.money_per_day_low, last.money_per_day_high
@@ -274,7 +277,7 @@ def _facts(last: Comparison | None, currency: str, *, goes_on: bool) -> tuple[Fa
             name="money",
             label="in money, a day",
             figure=money(last.money_per_day, currency, signed=True),
-            usual=money_bounds if last.money_per_day is not None else "no costs in the policy",
+            usual=money_bounds if last.money_per_day is not None else no_money,
             panel="money",
         ),
         Fact(

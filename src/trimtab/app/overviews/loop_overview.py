@@ -294,7 +294,7 @@ def _totals(workspace: Workspace, briefs: Sequence[ModelBrief]) -> Totals | None
         saved=math.fsum(saved) if saved else None,
         saved_windows=sum(m.saved_windows for m in own),
         loop=math.fsum([*(r.cost for r in runs), *(m.serving for m in own)]),
-        trainings=sum(r.refit_of is None and r.purpose != "evaluate" for r in runs),
+        trainings=sum(r.refit_of is None and r.purpose == "train" for r in runs),
         allowed=workspace.project.policy.decide.budget.retrains,
     )
 

@@ -43,7 +43,7 @@ from trimtab.records.record import Level, Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import Metadata, latest
-from trimtab.units import MICROS
+from trimtab.units import MICROS, plural
 
 SPARK_WINDOWS = 30
 LOOKED_AT = 200
@@ -236,6 +236,9 @@ def _facts(
     policy = workspace.project.policy
     labelled = [w for w in windows if w.matured]
     usual_loss = _usual_loss(workspace, name, loss, labelled)
+    rated = next((w.labelled for w in reversed(labelled) if w.loss is not None), None)
+    if rated is not None and name in workspace.project.definitions.prompts:
+        usual_loss = f"of {plural(rated, 'rated turn')}" + (f"; {usual_loss}" if usual_loss else "")
     label = loss.replace("_", " ")
     found = [Fact(name="loss", label=label, figure=metric(_last(labelled)), usual=usual_loss, panel="loss")]
     if judged is not None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 from trimtab.app.overviews.facts import band_tone
-from trimtab.app.overviews.wording import day, instant, joined, money, sentence
+from trimtab.app.overviews.wording import count, day, instant, joined, money, sentence
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.decision_list import BRAKES, policy_says
 from trimtab.clock import from_micros, to_micros
 from trimtab.control.cause import COUNTED
 from trimtab.control.decision import counted_reason
+from trimtab.errors import NotFound
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision, Trigger
-from trimtab.records.monitoring import Signal
+from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.records.record import Action
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.units import plural, short
@@ -71,7 +73,8 @@ def model_sentence(
         _cause(workspace, judged, decisions),
         _cost(policy, judged, has_money=has_money),
     )
-    return f"{sentence(*said)} {sentence(_answer(judged, waits))}"
+    answered = _answer(judged, waits, known=_quality_is_known(workspace, judged))
+    return f"{sentence(*said)} {sentence(answered)}"
 
 
 def newest_judged(decisions: Sequence[Decision]) -> Decision | None:
@@ -116,7 +119,7 @@ def _cause(workspace: Workspace, judged: Decision, decisions: Sequence[Decision]
     """Return which kind of signal chose the band, and since when the windows are in it."""
     tone = band_tone(workspace.project.policy.decide.matrix, judged.band)
     if tone in ("", "minor"):
-        return f"version {judged.version} does as well as expected ({judged.band})"
+        return _expected(workspace, judged)
     chosen = deciding_signal(workspace.metadata, judged)
     said = "the window differs from the reference" if chosen is None else CAUSES[chosen.kind]
     most = "" if chosen is None or not chosen.carriers else f", most in {joined(chosen.carriers[:CARRIERS])}"
@@ -139,8 +142,31 @@ def _cost(policy: Policy, judged: Decision, *, has_money: bool) -> str:
     return f"mistakes cost {more} a day more than they had to ({level})"
 
 
-def _answer(judged: Decision, waits: Sequence[int]) -> str:
-    """Return what was to be done and what was done."""
+def _expected(workspace: Workspace, judged: Decision) -> str:
+    """Return what is said of a version in which nothing worth a look was found."""
+    if _quality_is_known(workspace, judged):
+        return f"version {judged.version} does as well as expected ({judged.band})"
+    compared = deciding_signal(workspace.metadata, judged) is not None
+    what = "shows no drift" if compared else "was not compared with what is usual"
+    rated = ""
+    with suppress(NotFound):
+        window = workspace.metadata.get(WindowReport, judged.window)
+        rated = f": {count(round(window.coverage * window.rows))} of {count(window.rows)} turns of the window are rated"
+    return f"version {judged.version} {what} ({judged.band}), and how good its answers are is not known{rated}"
+
+
+def _quality_is_known(workspace: Workspace, judged: Decision) -> bool:
+    """Return False for a window of a prompt whose mistakes could not be compared with the expected ones."""
+    if judged.model not in workspace.project.definitions.prompts:
+        return True
+    found = workspace.metadata.find(
+        Signal, model=judged.model, version=judged.version, start=judged.start, kind="concept"
+    )
+    return any(each.subject == "all" and each.p_seq is not None for each in found)
+
+
+def _answer(judged: Decision, waits: Sequence[int], *, known: bool) -> str:
+    """Return what was to be done and what was done. known: whether mistakes were compared with the expected ones."""
     said = policy_says(judged)
     others = len([number for number in waits if number != judged.number])
     asked = plural(others, "decision waits", "decisions wait") + " for a person" if others else ""
@@ -150,7 +176,8 @@ def _answer(judged: Decision, waits: Sequence[int]) -> str:
         what = "nothing was done" if judged.action == "monitor" else done(judged)
         reason = held_words(judged) if judged.held_by else _first(counted_reason(judged))
         return "; ".join(filter(None, (said, f"{what}: {reason}", asked)))
-    told = "nothing needs to be done" if judged.action == "monitor" else f"{said}: {done(judged)}"
+    nothing = "nothing needs to be done" if known else "nothing was done"
+    told = nothing if judged.action == "monitor" else f"{said}: {done(judged)}"
     return "; ".join(filter(None, (told, asked)))
 
 

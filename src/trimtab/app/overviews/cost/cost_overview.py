@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.app.llm.spend.spend_report import ScopeSpend, spend_report
+from trimtab.app.llm.spend.spend_report import ScopeSpend, served_spend, spend_report
 from trimtab.app.overviews import wording
 from trimtab.app.overviews.cost.month_sums import ModelSums, model_sums
 from trimtab.app.overviews.system.storage import FolderSize, storage
@@ -43,6 +43,8 @@ class MonthCost(msgspec.Struct, frozen=True, kw_only=True):
     """Labelled answers that `lost` counts, of `predictions`."""
     saved: float | None
     """Compared with the version before, where that one is scored as a shadow; None: not known."""
+    evaluations: int = 0
+    tunes: int = 0
 
     @property
     def cost(self) -> float:
@@ -68,6 +70,21 @@ class ModelCost(msgspec.Struct, frozen=True, kw_only=True):
     spent: float
     """Of it, in the 30 days up to `until`."""
     until: datetime
+    evaluations: int = 0
+    """Of a prompt."""
+    tunes: int = 0
+    """Searches for a better prompt."""
+    turns: dict[str, Any] | None = None
+    """Of a prompt: what its turns cost by the store of spend, as `served_spend` says; None for a model. `serving` has
+    turns of closed windows alone."""
+
+    @property
+    def runs(self) -> str:
+        """The runs that were paid, in words."""
+        of_prompt = (plural(self.evaluations, "evaluation"), plural(self.tunes, "search", "searches"))
+        counts = zip((self.evaluations, self.tunes), of_prompt, strict=True)
+        said = [text for number, text in counts if number]
+        return " and ".join(([wording.count(self.trainings)] if self.trainings or not said else []) + said)
 
     @property
     def left(self) -> float:
@@ -212,6 +229,9 @@ def _model(workspace: Workspace, model: str, sums: ModelSums, months: Sequence[M
         budget=workspace.project.policy.decide.budget.cost,
         spent=spent(sums.costs, until),
         until=until,
+        evaluations=sum(each.evaluations for each in months),
+        tunes=sum(each.tunes for each in months),
+        turns=served_spend(workspace, model),
     )
 
 

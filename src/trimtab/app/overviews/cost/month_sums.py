@@ -36,6 +36,10 @@ class MonthSum:
     training: float = 0.0
     training_cpu_seconds: float = 0.0
     trainings: int = 0
+    evaluations: int = 0
+    """Of prompts."""
+    tunes: int = 0
+    """Searches for better prompts."""
     serving: float = 0.0
     predictions: int = 0
     lost: float | None = None
@@ -95,7 +99,9 @@ class ModelSums:
             month = self._month(as_of)
             month.training += run.cost
             month.training_cpu_seconds += run.cpu_seconds
-            month.trainings += run.refit_of is None and run.purpose != "evaluate"
+            month.trainings += run.refit_of is None and run.purpose == "train"
+            month.evaluations += run.purpose == "evaluate"
+            month.tunes += run.purpose == "tune"
             self.costs.append((as_of, run.cost))
             if decision := started.get(run.key.removesuffix(REFIT)):
                 self.decisions.add(decision)
