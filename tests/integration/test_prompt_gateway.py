@@ -17,6 +17,8 @@ import pytest
 from integration.prompt_gateway import PromptGateway
 from kit.waiting import PATIENCE_S, wait_for
 from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.reports.doctor import examine
+from trimtab.app.reports.status import status
 from trimtab.records.control import Decision
 
 Make = Callable[..., PromptGateway]
@@ -177,7 +179,17 @@ def test_a_project_of_models_and_prompts_has_two_gateways_which_end_together(mak
     assert httpx.post(f"{prompts}/v1/chat/completions", json=body).status_code == 200
     ready = httpx.get(f"http://127.0.0.1:{models.port}/v2/health/ready").json()
     assert "triage" not in str(ready)
-    found = httpx.post(f"http://127.0.0.1:{models.port}/v1/chat/completions", json=body)
+    found = httpx.post(f"{models.url}/v1/chat/completions", json=body)
+    assert (found.status_code, found.json()["error"]["type"]) == (404, "invalid_request_error")
+    assert f"prompts are served at {prompts}/v1" in found.json()["error"]["message"]
+    found = httpx.post(f"{prompts}/v2/models/delay/infer", json={})
     assert found.status_code == 404
+    assert found.json()["error"].endswith(f"models are served at {models.url}")
+    with pytest.raises(openai.NotFoundError, match="prompts answer POST /v1/chat/completions"):
+        openai.OpenAI(base_url=f"{prompts}/v1", api_key="none").responses.create(model="triage", input="x")
+    (looked,) = [each for each in examine(gateway.folder, "local") if each.subject == "gateway of prompts"]
+    assert looked.text.startswith(f"runs at {prompts}/v1 ")
+    told = status(gateway.workspace)
+    assert (told["gateway"]["url"], told["prompt_gateway"]["url"]) == (models.url, prompts)
     assert gateway.stop() == 0, gateway.log()
     assert running_gateway(gateway.workspace.run_folder / "prompts") is None

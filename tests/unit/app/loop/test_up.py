@@ -166,9 +166,10 @@ def test_a_second_up_is_refused_before_it_does_anything(workspace: Workspace) ->
 
 def test_a_gateway_that_does_not_start_is_told_in_its_own_words(workspace: Workspace) -> None:
     gateway = GatewayProcess(workspace, environment="local", port=None)
-    gateway._command = [sys.executable, "-c", "raise SystemExit('no such certificate')"]
-    with pytest.raises(StoreError, match="the gateway did not start: no such certificate"):
-        gateway.start()
+    for words in ("no such certificate", "error: no such certificate"):
+        gateway._command = [sys.executable, "-c", f"raise SystemExit('{words}')"]
+        with pytest.raises(StoreError, match="the gateway did not start: no such certificate"):
+            gateway.start()
 
 
 def test_a_gateway_that_keeps_dying_is_given_up(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:

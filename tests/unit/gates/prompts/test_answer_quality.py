@@ -80,6 +80,8 @@ def test_a_judge_below_its_bar_informs_and_says_why() -> None:
     assert {each.verdict for each in found} == {"warn"}
     assert "It informs and refuses nothing: 50 of 100 verdicts of people" in found[0].reason
     assert found[0].details["judge_version"] == "v"
+    (first,) = judge_quality(inputs(evaluation(passes(45, 60), judge=True), informs=informs))
+    assert (first.verdict, first.value) == ("warn", 0.75)
 
 
 def test_rare_large_losses_are_refused_where_the_mean_hides_them() -> None:

@@ -183,6 +183,9 @@ def test_a_judge_that_says_no_verdict_is_counted_and_equal_answers_are_judged_on
     buy = Bought(judged)
     found = run(runner(tmp_path, buy, JUDGE))
     assert buy.asked["judge", "judge"] == 40  # both sides gave the same answer
+    assert (found.facts.bought, found.facts.verdicts_bought, found.facts.verdicts_cached) == (120, 40, 0)
+    again = run(runner(tmp_path, buy, JUDGE)).facts
+    assert (again.bought, again.verdicts_bought, again.cached, again.verdicts_cached) == (0, 0, 120, 40)
     marks = {item.id: item.marks["kind"][CANDIDATE][0] for item in found.items}
     assert marks["i1"].value is None
     assert "no verdict" in marks["i1"].reason

@@ -44,6 +44,7 @@ def test_without_the_policy_no_model_can_be_named(run_chat: Run) -> None:
         assert (await chat.ask(HELLO)).status_code in (400, 404)
         found = await chat.http.post("/v1/embeddings", json={"model": f"main/{EMBEDDING}", "input": "hi"})
         assert found.status_code == 404
+        assert "llm.passthrough of trimtab.yaml lets clients name models" in found.json()["error"]["message"]
         assert chat.loopback.bill.totals.requests == 0
 
     run_chat(test)

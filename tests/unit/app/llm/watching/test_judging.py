@@ -168,7 +168,9 @@ def test_verdicts_of_a_judge_that_was_not_compared_with_people_show_no_harm(proj
     judge = judge_of(workspace, "triage", "strictly")
     assert judge is not None
     at = workspace.now()
-    assert "shows no harm: it was not compared with people" in no_harm(workspace, "triage", at)
+    harmless = no_harm(workspace, "triage", at)
+    assert "shows no harm: it was not compared with people" in harmless
+    assert harmless.endswith("run: trimtab judge sample strictly FILE, then trimtab judge calibrate strictly")
     workspace.metadata.put(replace(calibration(judge.version), id="strictly/0", judge="strictly"))
     assert no_harm(workspace, "triage", at) == ""
     assert "(llm.judge.recheck)" in no_harm(workspace, "triage", at + timedelta(days=60))
