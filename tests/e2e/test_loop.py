@@ -40,6 +40,11 @@ SELDOM = {
     "retrain_request",
     "freeze",
     "quarantine_end",
+    "endpoint",
+    "eval_set",
+    "judge_calibration",
+    "spend",
+    "text_erasure",
 }
 DEMO_RECORDS = set(RECORDS) - SELDOM
 """Kinds that a stretch without a retraining writes too."""
