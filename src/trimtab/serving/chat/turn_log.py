@@ -87,7 +87,7 @@ class TurnLog:
             if turn.last.prompt.is_direct:
                 return  # no version of a prompt answered
             predictions = prediction_rows(turn, now, cpu_us)
-            self._predictions.append(predictions)  # last, so that whoever finds it finds the others
+            self._predictions.append(predictions)  # last: a reader that finds it finds the other rows, too
 
         await self._gateway.journal.rows(append, served, answered=answered)
 
