@@ -122,7 +122,11 @@ def tune(
         champion=None,
         options=Options(),
     )
-    parts = [part for part in whole.parts if whole.quality in [each.name for each in part.evaluators]]
+    parts = [
+        replace(part, evaluators=deciding)
+        for part in whole.parts
+        if (deciding := [each for each in part.evaluators if each.name == whole.quality])
+    ]
     items = split(parts, validation=rules.validation, held_out=rules.held_out)
     _expect_enough(prompt, items)
     cap = rules.budget if max_cost is None else max_cost
@@ -143,7 +147,7 @@ def tune(
             answer: Answer = await buy(target, body, purpose="tune")
             return answer.text
 
-        bound = await _bound(whole, parts, items, champion, target, course)
+        bound = _bound(whole, parts, items, champion, target, course)
         searched = PromptSearch(
             spec=spec,
             parts=parts,
@@ -173,9 +177,9 @@ def tune(
     judged = None
     if found.after > found.before:
         tell(f"the best of {found.proposals} proposals is judged once on {len(items.held_out)} items held out")
-        held_out = replace(whole, candidate=Version(name="tuned", spec=found.spec), champion=champion, only=digest)
+        tuned = Version(name="tuned", spec=found.spec)
+        held_out = replace(whole, candidate=tuned, champion=champion, only=digest, tell=tell)
         held_out.parts = chosen(whole.parts, {item.id for item in items.held_out})
-        held_out.tell = tell
         judged = evaluate(
             held_out,
             purpose="tune",
@@ -221,7 +225,7 @@ class _Paid:
         return buy
 
 
-async def _bound(
+def _bound(
     whole: Evaluating,
     parts: Sequence[Part],
     items: SplitItems,
@@ -283,4 +287,8 @@ def better(results: Sequence[GateResult], quality: str, *, level: float, number:
     if p is None:
         raise DataError(f"evaluator '{quality}' gave no verdict on the items held out")
     said = f"{quality}: p {p:.2g} that it is no better; search {number} on these items accepts below {level:.2g}"
-    return result(BETTER, quality, "pass" if p < level else "fail", said, value=p, threshold=level)
+    if found.verdict == "warn":
+        said += "; it decides nothing, as the gate of the quality says"
+    return result(
+        BETTER, quality, "pass" if p < level and found.verdict == "pass" else "fail", said, value=p, threshold=level
+    )

@@ -85,3 +85,10 @@ def test_the_levels_of_all_searches_on_the_same_items_add_up_to_the_whole() -> N
     quality = result("quality", "exact", "pass", "", details={"p": 0.02})
     assert better([quality], "exact", level=levels[0], number=1).verdict == "pass"
     assert better([quality], "exact", level=levels[1], number=2).verdict == "fail"
+
+
+def test_a_judge_that_only_informs_accepts_nothing() -> None:
+    informs = result("quality", "right", "warn", "", details={"p": 1e-9})
+    found = better([informs], "right", level=0.025, number=1)
+    assert found.verdict == "fail"
+    assert "it decides nothing" in found.reason
